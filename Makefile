@@ -1,0 +1,44 @@
+# Everything runs in a local virtual environment that these targets make themselves; nothing outside the clone is touched.
+PYTHON ?= python3.11
+ifeq ($(shell command -v $(PYTHON)),)
+PYTHON := python3
+endif
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST ?= $(BIN)/python -m pytest -n 2
+
+.PHONY: help demo test lint format types unit bench clean
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+$(VENV)/.base: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	$(BIN)/python -m pip install --quiet --editable '.[test,lint]'
+	@touch $@
+
+demo: $(VENV)/.base  ## start a node and watch producers and workers use it
+	$(BIN)/pydisque demo
+
+test: lint types unit  ## everything that must pass
+
+lint: $(VENV)/.dev  ## style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev  ## mypy strict, and pyright on the public API
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+unit: $(VENV)/.dev  ## the tests alone
+	$(PYTEST)
+
+format: $(VENV)/.dev  ## rewrite the sources in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

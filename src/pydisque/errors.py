@@ -1,0 +1,152 @@
+"""One class per Disque error word, and the table between them.
+
+The node raises these and the connection writes their text; the client reads an error reply
+and raises the class its first word names. Nothing here knows which side it is on.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from redis.exceptions import ResponseError
+
+__all__ = [
+    "BadIDError",
+    "DisqueError",
+    "LeavingError",
+    "LoadingError",
+    "MaxLenError",
+    "MisconfError",
+    "NoAuthError",
+    "NoJobError",
+    "NoProtoError",
+    "NoReplError",
+    "OOMError",
+    "PausedError",
+    "TooLateError",
+    "error_from_reply",
+]
+
+
+class DisqueError(ResponseError):
+    """An error reply of a node; the base of all the others, itself used for the word ``ERR``.
+
+    ``str(error)`` is the reply without its ``ERR`` word, as redis-py shows it; every other word
+    stays part of the text, so code that looked at the text before goes on working.
+    """
+
+    word: ClassVar[str] = "ERR"
+    text: ClassVar[str] = ""
+
+    def __init__(self, text: str | None = None) -> None:
+        """Make the error with its own text, or with the usual text of its word."""
+        super().__init__(self.text if text is None else text)
+
+    def __str__(self) -> str:
+        return super().__str__() if self.word == "ERR" else self.reply
+
+    @property
+    def reply(self) -> str:
+        """The error as it stands on the wire, without its dash and line end."""
+        return f"{self.word} {super().__str__()}"
+
+
+class BadIDError(DisqueError):
+    """An argument is not shaped like a job ID."""
+
+    word = "BADID"
+    text = "Invalid Job ID format."
+
+
+class NoJobError(DisqueError):
+    """WORKING: this node does not know the job; it was acknowledged, or expired."""
+
+    word = "NOJOB"
+    text = "Job not known in the context of this node."
+
+
+class TooLateError(DisqueError):
+    """WORKING: more than half of the job's TTL is gone; finish, or lose the job to another."""
+
+    word = "TOOLATE"
+    text = (
+        "Half of job TTL already elapsed, you are no longer allowed to postpone the next delivery."
+    )
+
+
+class NoReplError(DisqueError):
+    """ADDJOB: the node could not place as many copies as REPLICATE asks for."""
+
+    word = "NOREPL"
+    text = "Not enough reachable nodes for the requested replication level"
+
+
+class MaxLenError(DisqueError):
+    """ADDJOB: the queue already holds MAXLEN jobs; the job was not added."""
+
+    word = "MAXLEN"
+    text = "Queue is already longer than the specified MAXLEN count"
+
+
+class PausedError(DisqueError):
+    """ADDJOB: the queue is paused in input; the job was not added."""
+
+    word = "PAUSED"
+    text = "Queue paused in input, try later"
+
+
+class LeavingError(DisqueError):
+    """The node is leaving the cluster; another node will serve the command."""
+
+    word = "LEAVING"
+    text = "This node is leaving the cluster, please connect to a different one"
+
+
+class OOMError(DisqueError):
+    """ADDJOB, ENQUEUE, NACK: the node is short of memory; the command did nothing."""
+
+    word = "OOM"
+    text = "command not allowed when used memory > 'maxmemory'."
+
+
+class NoAuthError(DisqueError):
+    """The node wants a password first."""
+
+    word = "NOAUTH"
+    text = "Authentication required."
+
+
+class MisconfError(DisqueError):
+    """The node cannot write its journal; nothing was stored."""
+
+    word = "MISCONF"
+    text = "Errors writing to the AOF file"
+
+
+class LoadingError(DisqueError):
+    """The node is still reading its journal."""
+
+    word = "LOADING"
+    text = "Disque is loading the dataset in memory"
+
+
+class NoProtoError(DisqueError):
+    """HELLO: the node does not speak the asked version of RESP."""
+
+    word = "NOPROTO"
+    text = "unsupported protocol version"
+
+
+BY_WORD: dict[str, type[DisqueError]] = {cls.word: cls for cls in DisqueError.__subclasses__()}
+
+
+def error_from_reply(reply: str) -> DisqueError:
+    """The exception for an error reply, given without its dash and line end.
+
+    A word that is not known becomes a plain `DisqueError` with the whole reply as its text.
+    """
+    word, _, text = reply.partition(" ")
+    if word == "ERR":
+        return DisqueError(text)
+    cls = BY_WORD.get(word)
+    return DisqueError(reply) if cls is None else cls(text)
