@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from redis.exceptions import ResponseError
+from redis.exceptions import AuthenticationError, ConnectionError, ResponseError  # noqa: A004
 
 __all__ = [
     "BadIDError",
+    "ConnectionLostError",
     "DisqueError",
     "LeavingError",
     "LoadingError",
@@ -24,6 +25,7 @@ __all__ = [
     "OOMError",
     "PausedError",
     "TooLateError",
+    "UnreachableError",
     "error_from_reply",
 ]
 
@@ -136,6 +138,25 @@ class NoProtoError(DisqueError):
     word = "NOPROTO"
     text = "unsupported protocol version"
 
+
+class ConnectionLostError(ConnectionError):
+    """The connection broke or fell silent before the reply; ``sent``: the node may have got it."""
+
+    def __init__(self, text: str, *, sent: bool) -> None:
+        """Make the error from what happened and whether the whole command may have left."""
+        super().__init__(text)
+        self.sent = sent
+
+
+class UnreachableError(ConnectionError):
+    """No node could be made to answer; the text names each one tried and why."""
+
+
+# Answers that send a command to another node; every other error is the caller's to know.
+MOVE_ON = (LeavingError, LoadingError)
+
+# Answers that do not change by waiting: when every node gives one, there is nothing to wait for.
+FINAL = (LeavingError, NoAuthError, AuthenticationError)
 
 BY_WORD: dict[str, type[DisqueError]] = {cls.word: cls for cls in DisqueError.__subclasses__()}
 

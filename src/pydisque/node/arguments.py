@@ -1,0 +1,210 @@
+"""How arguments are read, as Disque reads them (section 3 of the protocol notes).
+
+Words become numbers and options, or a `DisqueError` that goes to the client. Nothing here has
+an effect.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from pydisque.errors import DisqueError
+from pydisque.node.job import STATES
+
+_INTEGER = re.compile(rb"[+-]?[0-9]+")
+_CURSOR = re.compile(rb"[+-]?[0-9]*")
+
+
+def integer(word: bytes, message: str = "value is not an integer or out of range") -> int:
+    """A 64 bit number; the empty word is 0, and a NUL ends it."""
+    if word.isdigit() and len(word) < 19:
+        return int(word)
+    digits = word.partition(b"\0")[0] or b"0"
+    if _INTEGER.fullmatch(digits) and -(2**63) <= (number := int(digits)) < 2**63:
+        return number
+    raise DisqueError(message)
+
+
+def timeout(word: bytes) -> int:
+    """Milliseconds, 0 for ever."""
+    number = integer(word, "timeout is not an integer or out of range")
+    if number < 0:
+        raise DisqueError("timeout is negative")
+    return number
+
+
+def syntax_error() -> DisqueError:
+    """The generic answer to an option that is not understood."""
+    return DisqueError("syntax error")
+
+
+def _bounded(word: bytes, low: int, high: int, message: str) -> int:
+    number = integer(word, message)
+    if not low <= number <= high:
+        raise DisqueError(message)
+    return number
+
+
+MAX = 2**63 - 1
+
+_ADD_OPTIONS = {
+    b"replicate": (1, 65535, "REPLICATE must be between 1 and 65535"),
+    b"ttl": (1, MAX, "TTL must be a number > 0"),
+    b"retry": (0, MAX, "RETRY time must be a non negative number"),
+    b"delay": (0, MAX, "DELAY time must be a non negative number"),
+    b"maxlen": (1, MAX, "MAXLEN must be a positive number"),
+}
+
+
+class Add(NamedTuple):
+    """The options of ADDJOB; times in seconds. `retry` is what applies, given or not."""
+
+    ttl: int
+    retry: int
+    delay: int
+    maxlen: int | None
+    replicate: int
+
+
+def add(args: list[bytes]) -> Add:
+    """ADDJOB queue body ms-timeout [option…]; what is wrong with them in Disque's order."""
+    given: dict[bytes, int] = {}
+    i = 4
+    while i < len(args):
+        word = args[i].lower()
+        if word in _ADD_OPTIONS and i + 1 < len(args):
+            i += 1
+            given[word] = _bounded(args[i], *_ADD_OPTIONS[word])
+        elif word != b"async":
+            raise syntax_error()
+        i += 1
+    timeout(args[3])
+    ttl = given.get(b"ttl", 86400)
+    retry = given.get(b"retry", max(1, min(300, ttl // 10)))
+    replicate = given.get(b"replicate", 1)
+    delay = given.get(b"delay", 0)
+    if replicate > 1 and retry == 0:
+        raise DisqueError(
+            "With RETRY set to 0 please explicitly set  REPLICATE to 1 (at-most-once delivery)"
+        )
+    if delay >= ttl:
+        raise DisqueError(
+            "The specified DELAY is greater than TTL. Job refused since would never be delivered"
+        )
+    return Add(ttl, retry, delay, given.get(b"maxlen"), replicate)
+
+
+class Get(NamedTuple):
+    """The options of GETJOB; `timeout` in milliseconds, 0 for ever."""
+
+    queues: list[bytes]
+    limit: int = 1
+    timeout: int = 0
+    nohang: bool = False
+    counters: bool = False
+
+
+def get(args: list[bytes]) -> Get:
+    """GETJOB [NOHANG] [TIMEOUT ms] [COUNT n] [WITHCOUNTERS] FROM queue [queue…]."""
+    count, wait = 1, 0
+    flags = set[bytes]()
+    i = 1
+    while i < len(args) - 1:
+        word = args[i].lower()
+        if word == b"from":
+            queues = args[i + 1 :]
+            return Get(queues, count, wait, b"nohang" in flags, b"withcounters" in flags)
+        if word in (b"nohang", b"withcounters"):
+            flags.add(word)
+        elif word == b"timeout":
+            i += 1
+            wait = timeout(args[i])
+        elif word == b"count":
+            i += 1
+            count = _bounded(args[i], 1, MAX, "COUNT must be a number greater than zero")
+        else:
+            raise syntax_error()
+        i += 1
+    raise syntax_error()
+
+
+class Scan(NamedTuple):
+    """The options of QSCAN and JSCAN; `limit` None for everything."""
+
+    cursor: int
+    limit: int | None
+    numbers: dict[bytes, int]
+    queue: bytes | None
+    states: list[bytes]
+    whole: bool
+
+
+def scan(args: list[bytes], options: frozenset[bytes]) -> Scan:
+    """QSCAN and JSCAN [cursor] [option…], with the options that the command has."""
+    cursor: int | None = None
+    limit: int | None = 100
+    numbers: dict[bytes, int] = {}
+    queue: bytes | None = None
+    states: list[bytes] = []
+    whole = busyloop = False
+    i = 1
+    while i < len(args):
+        word = args[i].lower()
+        if word == b"busyloop":
+            busyloop = True
+        elif word in options and i + 1 < len(args):
+            i += 1
+            if word == b"queue":
+                queue = args[i]
+            elif word == b"state":
+                states.append(_state(args[i]))
+            elif word == b"reply":
+                whole = _reply(args[i])
+            else:
+                numbers[word] = integer(args[i])
+        elif cursor is None:
+            cursor = _cursor(args[i])
+        else:
+            raise syntax_error()
+        i += 1
+    if b"count" in numbers:
+        limit = numbers[b"count"]
+    if busyloop or (limit is not None and limit < 0):
+        limit = None
+    return Scan(cursor or 0, limit, numbers, queue, states, whole)
+
+
+def _cursor(word: bytes) -> int:
+    """An unsigned number; a negative one wraps round."""
+    if not _CURSOR.fullmatch(word) or word in (b"+", b"-"):
+        raise DisqueError("invalid cursor or option name")
+    return int(word or b"0") % 2**64
+
+
+def _state(word: bytes) -> bytes:
+    for state in STATES:
+        if state == word.lower():
+            return state
+    raise DisqueError("Invalid job state name")
+
+
+def _reply(word: bytes) -> bool:
+    if word.lower() not in (b"id", b"all"):
+        raise DisqueError("Invalid REPLY type, try ID or ALL")
+    return word.lower() == b"all"
+
+
+def pause(args: list[bytes]) -> tuple[bool, bool] | None:
+    """PAUSE queue word…: what in and out shall be, or None to leave them as they are."""
+    paused: tuple[bool, bool] | None = None
+    for arg in args[2:]:
+        word = arg.lower()
+        into, out = paused or (False, False)
+        if word in (b"in", b"out", b"all", b"none"):
+            paused = (into or word != b"out", out or word != b"in")
+            if word == b"none":
+                paused = (False, False)
+        elif word not in (b"state", b"bcast"):
+            raise syntax_error()
+    return paused

@@ -1,0 +1,276 @@
+"""One client's connection: bytes become commands, commands run, replies go out in one write.
+
+A batch is what one read brought. Its commands run one after the other; when one has to wait, the
+rest waits behind it. What a command does is not known here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections import deque
+from time import perf_counter
+from typing import cast
+
+from pydisque.errors import DisqueError, NoAuthError
+from pydisque.node import resp
+from pydisque.node.node import Command, Node, Session
+from pydisque.node.resp import RequestParser, RequestTooLargeError
+
+logger = logging.getLogger("pydisque.node")
+
+FLUSH_AT = 256 * 1024
+"""Bytes of replies after which they go out before the next command runs."""
+
+
+class Connection(Session, asyncio.Protocol):
+    """A `Session` on an asyncio transport."""
+
+    _transport: asyncio.Transport
+
+    def __init__(self, node: Node, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(node)
+        self._loop = loop
+        self._parser = RequestParser()
+        self._requests: deque[resp.Request] = deque()  # parsed, not run yet
+        self._unparsed: list[bytes] = []  # came while there were such
+        self._unparsed_size = 0
+        self._replies: list[bytes] = []
+        self._running = False
+        self._closing = False
+        self._choked = False  # the client does not read its replies
+        self._timer: asyncio.TimerHandle | None = None
+
+    # What asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Register the client, or refuse it when there are too many."""
+        self._transport = cast("asyncio.Transport", transport)
+        node = self.node
+        node.connections += 1
+        if len(node.sessions) >= node.config.number("maxclients"):
+            node.rejected += 1
+            self._transport.write(resp.error("ERR max number of clients reached"))
+            self.close()
+            return
+        sock = transport.get_extra_info("socket")
+        self.fd = sock.fileno()
+        self.unix = sock.family == socket.AF_UNIX
+        if self.unix:
+            self.address = node.config["unixsocket"].encode() + b":0"
+        else:
+            host, port = transport.get_extra_info("peername")[:2]
+            self.address = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").encode()
+            keepalive = node.config["tcp-keepalive"] == "yes"
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, keepalive)
+        node.sessions[self.id] = self
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the client; a job that was on its way to it comes back after its retry time."""
+        del exc
+        self._closing = True
+        self._requests.clear()
+        self._end_wait()
+        self.node.forget(self)
+
+    def pause_writing(self) -> None:
+        """Read no more from a client that does not read what it is sent."""
+        self._choked = True
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on with a client that reads again."""
+        self._choked = False
+        if not self._closing:
+            self._transport.resume_reading()
+            self._loop.call_soon(self.resume)
+
+    def data_received(self, data: bytes) -> None:
+        """Run the commands that these bytes complete."""
+        node = self.node
+        node.received_bytes += len(data)
+        node.store.tick()
+        self.last_used = node.store.now
+        if self.blocked or self._requests or self._closing:
+            self._keep(data)
+        else:
+            self._requests.extend(self._parser.feed(data))
+            self.resume()
+
+    # What the node calls
+
+    def send(self, data: bytes) -> None:
+        """Put bytes on the wire, after what is there already."""
+        if self._running:
+            self._replies.append(data)
+        else:
+            self.node.sent_bytes += len(data)
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Hang up once what was sent, and the reply under way, has left."""
+        self._closing = True
+        self._requests.clear()
+        if not self._running:
+            self._end_wait()
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Hang up at once, whatever is still unsent."""
+        self._transport.abort()
+
+    def block(self, milliseconds: int) -> None:
+        """Let no further command of this client run until `unblock`, or for that long (0: ever)."""
+        self.blocked = True
+        if milliseconds:
+            self._timer = self._loop.call_later(milliseconds / 1000, self._wait_over)
+
+    def unblock(self, reply: bytes) -> None:
+        """Answer the blocked command and go on with the client's next one."""
+        self._end_wait()
+        if self.guarded:
+            reply = self._adapt(reply)
+        self.send(reply)
+        if self._requests or self._unparsed:
+            self._loop.call_soon(self.resume)
+
+    def buffers(self) -> tuple[int, int]:
+        """Bytes received and not run yet, bytes to be sent yet."""
+        received = self._parser.pending + self._unparsed_size
+        return received, self._transport.get_write_buffer_size()
+
+    def resume(self) -> None:
+        """Run what can run now and send the replies."""
+        if self._running:
+            return
+        self._running = True
+        try:
+            self._run_batch()
+            while self._unparsed and not (self.blocked or self._requests or self._closing):
+                data = b"".join(self._unparsed)
+                self._unparsed.clear()
+                self._unparsed_size = 0
+                self._requests.extend(self._parser.feed(data))
+                self._run_batch()
+            if self._parser.error and not (self.blocked or self._requests or self._closing):
+                self._refuse_stream(self._parser.error)
+        finally:
+            self._running = False
+        if self._replies:
+            self._flush()
+        if self._closing:
+            self._transport.close()
+        self.node.schedule()
+
+    # Running commands
+
+    def _run_batch(self) -> None:  # noqa: C901, PLR0912 - one loop, for speed
+        """Run the requests at hand: everything in here is paid by every command."""
+        node = self.node
+        commands = node.spellings
+        waiting = node.waiting_for
+        ready = node.store.ready
+        requests = self._requests
+        replies = self._replies
+        size = 0
+        started = perf_counter()
+        while requests and not (self.blocked or self._choked or node.held):
+            args = requests.popleft()
+            command = commands.get(args[0]) or self._find(args)
+            if command is None:
+                continue
+            try:
+                if not command.least <= len(args) <= command.most:
+                    raise command.arity_error()  # noqa: TRY301 - like any other error reply
+                if node.guarded or self.guarded:
+                    reply = self._run_guarded(command, args)
+                else:
+                    reply = command.run(self, args)
+            except DisqueError as error:
+                reply = resp.error(error.reply)
+            except Exception:
+                logger.exception("%s failed", command.name.decode())
+                reply = resp.error("ERR internal error, see the log of the node")
+            if reply:
+                replies.append(reply)
+                size += len(reply)
+                if size > FLUSH_AT:
+                    self._flush()
+                    size = 0
+            if ready:
+                if waiting:
+                    node.serve()
+                else:
+                    ready.clear()
+            ended = perf_counter()
+            command.calls += 1
+            command.seconds += ended - started
+            if ended - started >= node.slow_after:
+                node.record_slow(ended - started, command.name, args)
+            started = ended
+            self.last_command = command.name
+
+    def _find(self, args: resp.Request) -> Command | None:
+        """The command for a name in mixed case; answers QUIT and unknown names itself."""
+        name = args[0].lower()
+        command = self.node.commands.get(name)
+        if command is None:
+            if name == b"quit":
+                self._replies.append(resp.OK)
+                self.close()
+            else:
+                shown = args[0].partition(b"\0")[0].decode("utf-8", "surrogateescape")
+                self._replies.append(resp.error(f"ERR unknown command '{shown}'"))
+        return command
+
+    def _run_guarded(self, command: Command, args: resp.Request) -> bytes | None:
+        """Run a command with everything that is usually switched off looked at."""
+        node = self.node
+        muted = self.reply_mode
+        handshake = command.name == b"auth" or (command.name == b"hello" and len(args) > 1)
+        if node.password and not self.authenticated and not handshake:
+            raise NoAuthError
+        if b"denyoom" in command.flags:
+            node.check_memory()
+        node.show_monitors(self, args)
+        reply = command.run(self, args)
+        if muted == b"skip" and command.name != b"client":
+            self.reply_mode = b"on"
+        return reply if reply is None else self._adapt(reply, muted)
+
+    def _adapt(self, reply: bytes, muted: bytes | None = None) -> bytes:
+        """A reply as this session wants it: not at all, or in RESP3."""
+        if (muted or self.reply_mode) != b"on" and self.reply_mode != b"on":
+            return b""
+        return resp.to_resp3(reply) if self.resp3 else reply
+
+    # Waiting, sending, ending
+
+    def _keep(self, data: bytes) -> None:
+        """Hold bytes back until the command before them is answered."""
+        self._unparsed.append(data)
+        self._unparsed_size += len(data)
+        if self._unparsed_size > resp.MAX_REQUEST:
+            self._transport.abort()
+
+    def _wait_over(self) -> None:
+        self.node.leave_line(self)
+        self.unblock(resp.NIL_ARRAY)
+
+    def _end_wait(self) -> None:
+        self.blocked = False
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+    def _refuse_stream(self, error: resp.ProtocolError) -> None:
+        if not isinstance(error, RequestTooLargeError):
+            self._replies.append(resp.error(f"ERR Protocol error: {error}"))
+        self._closing = True
+
+    def _flush(self) -> None:
+        data = b"".join(self._replies)
+        self._replies.clear()
+        self.node.sent_bytes += len(data)
+        self._transport.write(data)

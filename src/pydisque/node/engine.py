@@ -1,0 +1,493 @@
+"""Disque's rules as a state machine of jobs and queues.
+
+Time, job IDs and jitter come from outside, so the same calls give the same answers: no clock, no
+randomness, no I/O in here. `advance` moves the time and does what had become due; every other
+method is one command's effect at that time. `ready` collects the queues that got jobs, for
+whoever has clients waiting there. Section numbers are those of the protocol notes in docs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from heapq import heapify, heappop, heappush
+from itertools import islice
+from typing import NamedTuple
+
+from sortedcontainers import SortedDict
+
+from pydisque.errors import MaxLenError, NoJobError, PausedError, TooLateError
+from pydisque.node.job import ACTIVE, QUEUED, Job, check_ids, ttl_field
+from pydisque.node.queue import Queue
+
+PAGES = 1024
+"""JSCAN goes through the jobs page by page, so its cursor stays true whatever comes and goes."""
+
+JOB_OVERHEAD = 600
+QUEUE_OVERHEAD = 1500
+"""Bytes a job or queue takes beside its body and name, measured; what `used_memory` counts."""
+
+
+class QueueState(NamedTuple):
+    """What QSTAT tells of a queue; times in seconds."""
+
+    name: bytes
+    length: int
+    age: int
+    idle: int
+    jobs_in: int
+    jobs_out: int
+    pause: bytes
+
+
+class JobState(NamedTuple):
+    """What SHOW tells of a job; `ttl` in seconds, the two waits in milliseconds."""
+
+    job: Job
+    ttl: int
+    requeue_within: int | None
+    awake_within: int
+
+
+class Engine:
+    """The jobs and queues of one node. Times are whole milliseconds since the epoch."""
+
+    def __init__(
+        self, node_id: bytes, now: int, *, serials: Iterator[bytes], jitter: Callable[[], int]
+    ) -> None:
+        """Start empty.
+
+        Args:
+            node_id: 40 hex digits; the first 8 stand in every job ID.
+            now: the time.
+            serials: the 24 characters of each new ID; none may ever come twice.
+            jitter: milliseconds to add to a retry time, in [-250, 249].
+        """
+        self.now = now
+        self.second = now // 1000
+        self.ready: set[bytes] = set()
+        self.added = 0
+        """Jobs ever added."""
+        self.memory = 0
+        """Bytes that jobs and queues take, bodies and all."""
+        self.queues: dict[bytes, Queue] = {}
+        self.set_node_id(node_id)
+        self._fields: dict[tuple[int, bool], bytes] = {}
+        self._serials = serials
+        self._jitter = jitter
+        self._last_ctime = 0
+        self._last_queue = 0
+        self._idle_cursor = 0
+        self._by_age: SortedDict[int, Queue] = SortedDict()
+        self._clear_jobs()
+
+    def set_node_id(self, node_id: bytes) -> None:
+        """Put this node's mark on the IDs of the jobs to come."""
+        self._prefix = b"D-" + node_id[:8] + b"-"
+
+    def _clear_jobs(self) -> None:
+        self._pages: list[dict[bytes, Job]] = [{} for _ in range(PAGES)]
+        self.count = 0
+        """Jobs there are."""
+        self._retries: list[tuple[int, bytes]] = []  # a heap; stale unless job.qtime says the same
+        self._active = 0  # jobs whose retry or delay runs: how many of _retries are not stale
+        self._expiring: dict[int, list[bytes]] = {}  # by etime; IDs of jobs long gone among them
+        self._swept = self.added
+        self._spent: dict[bytes, Job] = {}  # at-most-once jobs that were handed out, oldest first
+
+    # Time
+
+    def advance(self, now: int) -> None:
+        """Move the time to `now` and do everything that fell due until then.
+
+        A time before the present one is taken for the present one.
+        """
+        if now <= self.now:
+            return
+        self.now = now
+        retries = self._retries
+        while retries and retries[0][0] <= now:
+            self._due(*heappop(retries))
+        if now // 1000 > self.second:
+            self._next_second(now // 1000)
+        if len(retries) > 2 * self._active + 1024:
+            retries[:] = [entry for entry in retries if self._is_running(*entry)]
+            heapify(retries)
+
+    def next_due(self) -> int | None:
+        """When the next delayed or unacknowledged job is to be queued."""
+        return self._retries[0][0] if self._retries else None
+
+    def _find(self, id_: bytes) -> Job | None:
+        return self._pages[hash(id_) % PAGES].get(id_)
+
+    def _is_running(self, qtime: int, id_: bytes) -> bool:
+        job = self._find(id_)
+        return job is not None and job.state is ACTIVE and job.qtime == qtime
+
+    def _due(self, qtime: int, id_: bytes) -> None:
+        job = self._find(id_)
+        if job is None or job.state is not ACTIVE or job.qtime != qtime:
+            return
+        queue = self.queues.get(job.queue)
+        if job.etime * 1000 <= self.now:
+            self._remove(job)
+        elif queue is not None and queue.paused_in and job.retry:
+            self._active -= 1
+            self._run_clock(job)
+        else:
+            self._queue_again(job)
+
+    def _next_second(self, second: int) -> None:
+        """Delete what expired: a job goes one second after its etime (5.5)."""
+        for etime in range(self.second, second):
+            for id_ in self._expiring.pop(etime, ()):
+                if job := self._find(id_):
+                    self._remove(job)
+        self.second = second
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Forget some IDs of jobs that are gone, long before their etime.
+
+        Each second looks at twice as many as were added since, so they never pile up, and at a
+        bounded number, so it never holds up the rest.
+        """
+        budget = 2 * (self.added - self._swept) + 1000
+        self._swept = self.added
+        for etime in list(self._expiring):
+            ids = self._expiring.pop(etime)
+            if left := [id_ for id_ in ids if self._find(id_)]:
+                self._expiring[etime] = left  # now the last in turn
+            budget -= len(ids)
+            if budget <= 0:
+                break
+
+    # Jobs
+
+    def add(
+        self,
+        name: bytes,
+        body: bytes,
+        ttl: int = 86400,
+        retry: int = 300,
+        delay: int = 0,
+        maxlen: int | None = None,
+    ) -> bytes:
+        """ADDJOB: make a job, queued at once or after `delay` seconds; its ID (8.1).
+
+        Raises:
+            MaxLenError: the queue holds `maxlen` jobs.
+            PausedError: the queue is paused in input.
+        """
+        queue = self.queues.get(name)
+        if queue is not None:
+            if maxlen is not None and len(queue) >= maxlen:
+                raise MaxLenError
+            if queue.paused_in:
+                raise PausedError
+        field = self._fields.get((ttl, retry > 0)) or self._ttl_field(ttl, retry)
+        id_ = self._prefix + next(self._serials) + field
+        ctime = self.now * 1_000_000
+        if ctime <= self._last_ctime:
+            ctime = self._last_ctime + 1
+        self._last_ctime = ctime
+        etime = self.second + ttl
+        job = Job(id_, name, body, ctime, etime, retry)
+        self._pages[hash(id_) % PAGES][id_] = job
+        self.added += 1
+        self.count += 1
+        self.memory += len(body) + JOB_OVERHEAD
+        try:
+            self._expiring[etime].append(id_)
+        except KeyError:
+            self._expiring[etime] = [id_]
+        if delay:
+            job.state = ACTIVE
+            job.delay = delay
+            job.unqueued = True
+            self._run(job, self.now + delay * 1000)
+            return id_
+        if queue is None:
+            queue = self._queue(name)
+        queue.append(ctime, job)
+        queue.jobs_in += 1
+        queue.atime = self.now
+        self.ready.add(name)
+        return id_
+
+    def get(self, names: list[bytes], count: int = 1) -> list[Job]:
+        """GETJOB: hand out up to `count` jobs, one of each queue in turn (8.2).
+
+        The clock of RETRY starts here: a difference from Disque, which starts it in the queue.
+        """
+        queues = [self._queue(name) for name in names]
+        jobs: list[Job] = []
+        while queues and len(jobs) < count:
+            for queue in queues[:]:
+                if queue.paused_out or (job := queue.take()) is None:
+                    queues.remove(queue)
+                    continue
+                self._hand_out(job, queue)
+                jobs.append(job)
+                if len(jobs) == count:
+                    break
+        return jobs
+
+    def _hand_out(self, job: Job, queue: Queue) -> None:
+        job.state = ACTIVE
+        queue.jobs_out += 1
+        queue.atime = self.now
+        if job.retry:
+            self._run_clock(job)
+        else:
+            self._spent[job.id] = job
+
+    def remove(self, ids: list[bytes]) -> int:
+        """ACKJOB, FASTACK, DELJOB: forget these jobs; how many there were (8.3).
+
+        Raises:
+            BadIDError: an ID has not the shape of one; nothing is done.
+        """
+        removed = 0
+        pages = self._pages
+        jobs = [pages[hash(id_) % PAGES].get(id_) for id_ in ids]
+        if None in jobs:
+            check_ids(ids)
+        for job in jobs:
+            if job is not None and self._find(job.id):  # an ID may be given twice
+                self._remove(job)
+                removed += 1
+        return removed
+
+    def _remove(self, job: Job) -> None:
+        del self._pages[hash(job.id) % PAGES][job.id]
+        self.count -= 1
+        self.memory -= len(job.body) + JOB_OVERHEAD
+        if job.state is QUEUED:
+            self.queues[job.queue].remove(job)
+        elif job.qtime is not None:
+            self._active -= 1
+        if not job.retry:
+            self._spent.pop(job.id, None)
+
+    def enqueue(self, ids: list[bytes]) -> int:
+        """ENQUEUE: queue jobs that are not queued; how many were (8.4). Raises `BadIDError`."""
+        return sum(map(self._queue_again, self._known(ids)))
+
+    def nack(self, ids: list[bytes]) -> int:
+        """NACK: the same, counted as failures (8.4). Raises `BadIDError`."""
+        return sum(self._queue_again(job, nack=True) for job in self._known(ids))
+
+    def dequeue(self, ids: list[bytes]) -> int:
+        """DEQUEUE: take jobs out of their queue undelivered; how many (8.4). Raises `BadIDError`.
+
+        They come back after RETRY seconds, as if handed out now.
+        """
+        queued = [job for job in dict.fromkeys(self._known(ids)) if job.state is QUEUED]
+        for job in queued:
+            self._leave_queue(job)
+        return len(queued)
+
+    def working(self, id_: bytes) -> int:
+        """WORKING: postpone the next delivery; RETRY in seconds (8.5).
+
+        Raises:
+            BadIDError: `id_` has not the shape of an ID.
+            NoJobError: there is no such job.
+            TooLateError: half of its life is over.
+        """
+        for job in self._known([id_]):
+            if self.now - job.ctime // 1_000_000 > job.etime * 1000 - self.now:
+                raise TooLateError
+            if job.state is QUEUED:
+                self._leave_queue(job)
+            elif job.retry:
+                self._active -= 1
+                self._run_clock(job)
+            return job.retry
+        raise NoJobError
+
+    def show(self, id_: bytes) -> JobState | None:
+        """SHOW: the job's state now, or None (8.6). Raises `BadIDError`."""
+        return next(map(self._state_of, self._known([id_])), None)
+
+    def _known(self, ids: list[bytes]) -> list[Job]:
+        check_ids(ids)
+        return [job for id_ in ids if (job := self._find(id_))]
+
+    def _queue_again(self, job: Job, *, nack: bool = False) -> bool:
+        """Put an active job into its queue and count why (5.1); not if it was at most once."""
+        if job.state is QUEUED or job.qtime is None:
+            return False
+        if nack:
+            job.nacks = (job.nacks + 1) & 0xFFFF
+        elif job.unqueued:
+            job.unqueued = False
+        else:
+            job.additional_deliveries = (job.additional_deliveries + 1) & 0xFFFF
+        job.state = QUEUED
+        job.qtime = None
+        self._active -= 1
+        queue = self._queue(job.queue)
+        queue.put_back(job)
+        queue.jobs_in += 1
+        queue.atime = self.now
+        self.ready.add(job.queue)
+        return True
+
+    def _leave_queue(self, job: Job) -> None:
+        self.queues[job.queue].remove(job)
+        job.state = ACTIVE
+        if job.retry:
+            self._run_clock(job)
+
+    def _run_clock(self, job: Job) -> None:
+        """Deliver it again in RETRY seconds, unless something happens before."""
+        self._run(job, self.now + job.retry * 1000 + self._jitter())
+
+    def _run(self, job: Job, qtime: int) -> None:
+        job.qtime = qtime
+        self._active += 1
+        heappush(self._retries, (qtime, job.id))
+
+    def _state_of(self, job: Job) -> JobState:
+        expiry = job.etime * 1000 + 1000 - self.now
+        requeue: int | None = None
+        if job.state is QUEUED:
+            requeue = job.retry * 1000 or None  # the clock stands until it is handed out
+        elif job.qtime is not None:
+            requeue = max(0, job.qtime - self.now)
+        awake = expiry
+        if requeue is not None:
+            announced = job.unqueued or requeue <= 500
+            awake = min(expiry, requeue if announced else requeue - 500)
+        return JobState(job, max(0, job.etime - self.second), requeue, max(0, awake))
+
+    def _ttl_field(self, ttl: int, retry: int) -> bytes:
+        if len(self._fields) > 1000:
+            self._fields.clear()
+        field = self._fields[ttl, retry > 0] = b"-" + ttl_field(ttl, retry)
+        return field
+
+    # Queues
+
+    def length(self, name: bytes) -> int:
+        """QLEN: how many jobs are queued."""
+        queue = self.queues.get(name)
+        return len(queue) if queue else 0
+
+    def peek(self, name: bytes, count: int) -> list[Job]:
+        """QPEEK: the oldest `count` jobs, or the newest `-count`, which stay where they are."""
+        queue = self.queues.get(name)
+        if queue is None:
+            return []
+        return queue.oldest(count) if count >= 0 else queue.newest(-count)
+
+    def stat(self, name: bytes) -> QueueState | None:
+        """QSTAT: the queue's figures, or None."""
+        queue = self.queues.get(name)
+        if queue is None:
+            return None
+        age, idle = (self.now - queue.ctime) // 1000, (self.now - queue.atime) // 1000
+        return QueueState(
+            name, len(queue), age, idle, queue.jobs_in, queue.jobs_out, _pause_word(queue)
+        )
+
+    def pause(self, name: bytes, *, to: tuple[bool, bool] | None) -> bytes:
+        """PAUSE: set (in, out), or leave it as it is for None; the state afterwards as a word."""
+        queue = self.queues.get(name)
+        if to is not None and (queue is not None or any(to)):
+            queue = self._queue(name)
+            queue.paused_in, queue.paused_out = to
+            self.ready.add(name)
+        return b"none" if queue is None else _pause_word(queue)
+
+    def scan_queues(
+        self, cursor: int, limit: int | None, wanted: Callable[[int], bool]
+    ) -> tuple[int, list[bytes]]:
+        """QSCAN: go on at `cursor` for about `limit` queues (None: all); those of wanted length.
+
+        Returns the next cursor, 0 at the end, and the names.
+        """
+        names: list[bytes] = []
+        for looked, serial in enumerate(self._by_age.irange(minimum=cursor)):
+            if limit is not None and (len(names) >= max(1, limit) or looked >= max(1, limit * 10)):
+                return serial, names
+            queue = self._by_age[serial]
+            if wanted(len(queue)):
+                names.append(queue.name)
+        return 0, names
+
+    def scan_jobs(
+        self, cursor: int, limit: int | None, name: bytes | None, states: Iterable[bytes]
+    ) -> tuple[int, list[JobState]]:
+        """JSCAN: go on at `cursor` for about `limit` jobs (None: all); those of queue and states.
+
+        Returns the next cursor, 0 at the end, and the jobs. No states: any.
+        """
+        found: list[Job] = []
+        wanted = frozenset(states)
+        looked = 0
+        page = cursor
+        while page < PAGES:
+            found += [
+                job
+                for job in self._pages[page].values()
+                if (name is None or job.queue == name) and (not wanted or job.state in wanted)
+            ]
+            looked += len(self._pages[page])
+            page += 1
+            if limit is not None and (len(found) >= limit or looked >= limit * 10):
+                break
+        return (page if page < PAGES else 0), list(map(self._state_of, found))
+
+    def _queue(self, name: bytes) -> Queue:
+        queue = self.queues.get(name)
+        if queue is None:
+            self._last_queue += 1
+            queue = Queue(name, self._last_queue, self.now)
+            self.queues[name] = self._by_age[self._last_queue] = queue
+            self.memory += len(name) + QUEUE_OVERHEAD
+        return queue
+
+    def drop_idle(self, seconds: int, waited_for: Callable[[bytes], bool]) -> None:
+        """Drop empty queues that nothing happened to for `seconds` and nobody waits for (6).
+
+        Each call looks at the next thousand only, so that many queues never hold up the rest.
+        """
+        since = self.now - seconds * 1000
+        serials = list(islice(self._by_age.irange(minimum=self._idle_cursor), 1000))
+        self._idle_cursor = serials[-1] + 1 if len(serials) == 1000 else 0
+        for serial in serials:
+            queue = self._by_age[serial]
+            in_use = len(queue) or queue.paused_in or queue.paused_out or queue.atime >= since
+            if not in_use and not waited_for(queue.name):
+                del self.queues[queue.name], self._by_age[serial]
+                self.memory -= len(queue.name) + QUEUE_OVERHEAD
+
+    def queue_count(self) -> int:
+        """How many queues there are."""
+        return len(self.queues)
+
+    # Everything
+
+    def evict(self) -> bool:
+        """Give up the oldest at-most-once job that was handed out (12); False if there is none."""
+        for job in self._spent.values():
+            self._remove(job)
+            return True
+        return False
+
+    def flush(self) -> None:
+        """Forget all jobs and queues."""
+        self.memory = 0
+        self.queues.clear()
+        self._by_age.clear()
+        self.ready.clear()
+        self._clear_jobs()
+
+
+def _pause_word(queue: Queue) -> bytes:
+    if queue.paused_in:
+        return b"all" if queue.paused_out else b"in"
+    return b"out" if queue.paused_out else b"none"

@@ -1,0 +1,63 @@
+"""The job record, its states, and the shape of job IDs.
+
+A record decides nothing; the engine's rules move it from state to state.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pydisque.errors import BadIDError
+
+QUEUED: Final = b"queued"
+ACTIVE: Final = b"active"
+STATES: Final = (b"wait-repl", ACTIVE, QUEUED, b"acked")
+"""What JSCAN may ask for. A node alone never shows the first and the last."""
+
+ID_LENGTH: Final = 40
+
+
+class Job:
+    """One job. Times are milliseconds of the engine's clock unless said otherwise.
+
+    What most jobs never change stands on the class: a new job writes only what is its own.
+    """
+
+    state = QUEUED
+    delay = 0
+    """Seconds it was asked to wait before it was first queued."""
+    nacks = 0
+    additional_deliveries = 0
+    unqueued = False
+    """Not yet queued by its delay or ENQUEUE: the first time is no additional delivery."""
+    qtime: int | None = None
+    """When an active job is to be queued (again); None when it never will be."""
+
+    def __init__(
+        self, id_: bytes, queue: bytes, body: bytes, ctime: int, etime: int, retry: int
+    ) -> None:
+        self.id = id_
+        self.queue = queue
+        self.body = body
+        self.ctime = ctime
+        """Nanoseconds, unique on this node: the order of its queue."""
+        self.etime = etime
+        """Unix second at which it expires."""
+        self.retry = retry
+        """Seconds from delivery to redelivery; 0 for at most once."""
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id.decode()} of {self.queue!r}: {self.state.decode()}>"
+
+
+def check_ids(ids: list[bytes]) -> None:
+    """Raise `BadIDError` unless all have the shape of a job ID: nothing is done if one is bad."""
+    for id_ in ids:
+        if len(id_) != ID_LENGTH or id_[:2] != b"D-" or id_[10] != 45 or id_[35] != 45:
+            raise BadIDError
+
+
+def ttl_field(ttl: int, retry: int) -> bytes:
+    """The last four digits of an ID: the TTL in minutes, odd unless the job is at most once."""
+    minutes = min(ttl // 60, 0xFFFF)
+    return b"%04x" % (minutes | 1 if retry else minutes & ~1)

@@ -1,0 +1,400 @@
+"""What all connections of one node share, and what is known of each.
+
+`Node` holds the store, the line of waiting clients, the configuration and the counters. `Session`
+is one connected client as commands see it. Neither knows sockets: the server makes sessions that
+can send and close, and tells the time.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from pydisque.errors import DisqueError, LeavingError, OOMError
+from pydisque.node import resp
+from pydisque.node.config import Config
+from pydisque.node.job import Job
+from pydisque.node.store import LocalStore, Store
+from pydisque.node.waiting import Waiting
+
+logger = logging.getLogger("pydisque.node")
+
+BASE_MEMORY = 1_000_000
+"""What an empty node takes, about; the base of `used_memory`."""
+
+
+Run = Callable[["Session", list[bytes]], bytes | None]
+"""A command's handler: session and arguments, name first, to the reply's bytes.
+
+None when the client now waits for its reply. Raises `DisqueError` for an error reply.
+"""
+
+
+class Command:
+    """One command of one node, and how often and how long it ran."""
+
+    __slots__ = ("arity", "calls", "flags", "least", "most", "name", "run", "seconds")
+
+    def __init__(
+        self, name: bytes, arity: int, flags: bytes, run: Run, most: int | None = None
+    ) -> None:
+        """Describe it.
+
+        Args:
+            name: lower case.
+            arity: as COMMAND tells it: how many arguments with the name, negative for at least.
+            flags: words as COMMAND tells them.
+            run: the handler.
+            most: when it takes more arguments than `arity` tells, up to how many.
+        """
+        self.name = name
+        self.arity = arity
+        self.flags = flags.split()
+        self.run = run
+        self.least = abs(arity)
+        self.most = most or (arity if arity > 0 else sys.maxsize)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget calls and time."""
+        self.calls = 0
+        self.seconds = 0.0
+
+    def arity_error(self) -> DisqueError:
+        """What a client hears that sent too few or too many arguments."""
+        return DisqueError(f"wrong number of arguments for '{self.name.decode()}' command")
+
+
+class SlowCommand(NamedTuple):
+    """An entry of SLOWLOG."""
+
+    serial: int
+    when: int
+    microseconds: int
+    args: list[bytes]
+
+
+class Session(ABC):
+    """One connected client."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.id = node.new_session_id()
+        self.address = b"?:0"
+        self.fd = -1
+        self.unix = False
+        self.name = b""
+        self.authenticated = False
+        self.resp3 = False
+        self.reply_mode = b"on"
+        self.monitoring = False
+        self.blocked = False
+        self.guarded = False
+        """Something about this session wants a closer look at each of its commands."""
+        self.created = self.last_used = node.store.now
+        self.last_command = b"NULL"
+
+    @abstractmethod
+    def send(self, data: bytes) -> None:
+        """Put bytes on the wire, after what is there already."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Hang up once what was sent is on its way."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Hang up at once, whatever is still unsent."""
+
+    @abstractmethod
+    def block(self, milliseconds: int) -> None:
+        """Let no further command of this client run until `unblock`, or for that long (0: ever)."""
+
+    @abstractmethod
+    def unblock(self, reply: bytes) -> None:
+        """Answer the blocked command and go on with the client's next one."""
+
+    @abstractmethod
+    def resume(self) -> None:
+        """Run what was held back, as far as nothing else stands in its way."""
+
+    @abstractmethod
+    def buffers(self) -> tuple[int, int]:
+        """Bytes received and not run yet, bytes to be sent yet."""
+
+
+class Node:
+    """One node: its store and everything about it that is not a job."""
+
+    def __init__(
+        self,
+        commands: dict[bytes, Command],
+        store: Store | None = None,
+        config: Config | None = None,
+    ) -> None:
+        self.id = _random_id()
+        self.run_id = _random_id().decode()
+        self.commands = commands
+        self.spellings = commands | {name.upper(): command for name, command in commands.items()}
+        """The commands by their names as nearly everybody spells them."""
+        self.store: Store = store or LocalStore(self.id)
+        self.config = config or Config()
+        self.waiting: Waiting[Session] = Waiting()
+        self.waiting_for: dict[Session, bool] = {}
+        """Those that wait, and whether they asked for WITHCOUNTERS."""
+        self.sessions: dict[int, Session] = {}
+        self.monitors: dict[Session, None] = {}
+        self.leaving = False
+        self.held = False
+        """No command of any client runs: CLIENT PAUSE."""
+        self.started = time.time()
+        self.guarded = False
+        """Something about this node wants a closer look at every command."""
+        self.multiplexing_api = "none"
+        self.stop: Callable[[], None]
+        """What SHUTDOWN does; the server sets this and the next two."""
+        self.schedule: Callable[[], None]
+        """See to it that the store ticks when its next job is due."""
+        self.call_later: Callable[[float, Callable[[], None]], object]
+        """Call something in so many seconds."""
+        self._last_session = 0
+        self._last_slow = 0
+        self.reset_statistics()
+        self.slow: deque[SlowCommand] = deque()
+        self.latency: dict[bytes, deque[tuple[int, int]]] = {}
+        self.peak_memory = 0
+        self.configure()
+
+    def reset_statistics(self) -> None:
+        """Start counting anew: CONFIG RESETSTAT."""
+        for command in self.commands.values():
+            command.reset()
+        self.connections = self.rejected = 0
+        self.received_bytes = self.sent_bytes = 0
+        self._sampled = (self.store.now, 0, 0, 0)
+        self.rates = (0, 0.0, 0.0)
+        """Commands a second, KiB a second in and out, over the last second or so."""
+
+    def new_session_id(self) -> int:
+        """A number no other client of this node has had."""
+        self._last_session += 1
+        return self._last_session
+
+    @property
+    def processed(self) -> int:
+        """Commands run so far."""
+        return sum(command.calls for command in self.commands.values())
+
+    def renew_id(self) -> None:
+        """Take a new node ID, also for the jobs to come: CLUSTER RESET HARD."""
+        self.id = _random_id()
+        self.store.set_node_id(self.id)
+
+    # Admission
+
+    def configure(self) -> None:
+        """Take note of parameters that the hot path looks at."""
+        config = self.config
+        self.password = config["requirepass"].encode("utf-8", "surrogateescape")
+        self.slow_after = config.number("slowlog-log-slower-than") / 1e6
+        threshold = config.number("latency-monitor-threshold")
+        if threshold:
+            self.slow_after = min(self.slow_after, threshold / 1e3)
+        limit = config.number("maxmemory")
+        self.memory_high = limit // 100 * 75 - BASE_MEMORY
+        self.memory_full = limit // 100 * 95 - BASE_MEMORY if limit else sys.maxsize
+        self.check_guard()
+
+    def check_guard(self) -> None:
+        """Decide whether commands run straight away or after a closer look."""
+        full = self.store.memory > self.memory_full
+        self.guarded = bool(self.password or self.monitors or full)
+
+    @property
+    def used_memory(self) -> int:
+        """Bytes that the node's jobs and queues take, and the node itself."""
+        return BASE_MEMORY + self.store.memory
+
+    def check_memory(self) -> None:
+        """Refuse with -OOM above 95 % of maxmemory, if giving up spent jobs does not help."""
+        store = self.store
+        if self.config["maxmemory-policy"] == "acks":
+            while store.memory > self.memory_full and store.evict():
+                pass
+        if store.memory > self.memory_full:
+            raise OOMError
+
+    def no_copy_reason(self) -> str:
+        """Why this node may not keep another job, or nothing."""
+        if self.leaving:
+            return "I'm leaving the cluster"
+        return "I'm out of memory" if self.store.memory > self.memory_high else ""
+
+    # Blocked clients
+
+    def wait(self, session: Session, queues: list[bytes], *, counters: bool) -> None:
+        """Put a client in line for a job of these queues.
+
+        Raises:
+            LeavingError: this node is leaving, so nobody may wait here.
+        """
+        if self.leaving:
+            raise LeavingError
+        self.waiting.add(session, queues)
+        self.waiting_for[session] = counters
+
+    def leave_line(self, session: Session) -> None:
+        """Take a client out of line."""
+        self.waiting.remove(session)
+        self.waiting_for.pop(session, None)
+
+    def forget(self, session: Session) -> None:
+        """A client is gone."""
+        self.leave_line(session)
+        self.sessions.pop(session.id, None)
+        self.monitors.pop(session, None)
+        self.check_guard()
+
+    def hold(self, milliseconds: int) -> None:
+        """Run no command for so long: CLIENT PAUSE."""
+        self.held_until = self.store.now + milliseconds
+        if not self.held:
+            self.held = True
+            self._go_on()
+
+    def _go_on(self) -> None:
+        self.store.tick()
+        if (left := self.held_until - self.store.now) > 0:
+            self.call_later(left / 1000, self._go_on)
+            return
+        self.held = False
+        for session in list(self.sessions.values()):
+            session.resume()
+
+    def serve(self) -> None:
+        """Hand jobs of the ready queues to the clients in line, one each."""
+        ready = self.store.ready
+        if not self.waiting:
+            ready.clear()
+            return
+        while ready:
+            name = ready.pop()
+            while (session := self.waiting.first(name)) and (jobs := self.store.get([name])):
+                counters = self.waiting_for[session]
+                self.leave_line(session)
+                session.unblock(jobs_reply(jobs, counters=counters))
+
+    def release(self, reply: bytes) -> None:
+        """Answer every client in line with this."""
+        for session in self.waiting.everyone():
+            self.leave_line(session)
+            session.unblock(reply)
+
+    def set_leaving(self, *, leaving: bool) -> None:
+        """Start or stop leaving: while leaving nobody waits here and no job is added."""
+        self.leaving = leaving
+        if leaving:
+            self.release(resp.error(LeavingError().reply))
+
+    def flush(self) -> None:
+        """Forget all jobs and queues; those in line get the nil array."""
+        self.store.flush()
+        self.release(resp.NIL_ARRAY)
+
+    # Watching
+
+    def show_monitors(self, session: Session, args: list[bytes]) -> None:
+        """Tell the MONITOR clients of a command that is about to run."""
+        if not self.monitors:
+            return
+        source = b"unix:" + self.config["unixsocket"].encode() if session.unix else session.address
+        now = time.time()
+        words = b" ".join(map(resp.quote, args))
+        line = b"+%d.%06d [%b] %b\r\n" % (int(now), int(now % 1 * 1e6), source, words)
+        for monitor in list(self.monitors):
+            monitor.send(line)
+
+    def record_slow(self, seconds: float, command: bytes, args: list[bytes]) -> None:
+        """Note a command that took long, for SLOWLOG and LATENCY."""
+        config = self.config
+        microseconds = int(seconds * 1e6)
+        if microseconds >= config.number("slowlog-log-slower-than"):
+            self._last_slow += 1
+            entry = SlowCommand(self._last_slow - 1, int(time.time()), microseconds, _cut(args))
+            self.slow.appendleft(entry)
+        while len(self.slow) > config.number("slowlog-max-len"):
+            self.slow.pop()
+        threshold = config.number("latency-monitor-threshold")
+        if threshold and seconds * 1000 >= threshold:
+            history = self.latency.setdefault(command, deque(maxlen=160))
+            history.append((int(time.time()), int(seconds * 1000)))
+
+    def every_second(self) -> None:
+        """Housekeeping: idle queues, rates, memory."""
+        store = self.store
+        self.peak_memory = max(self.peak_memory, self.used_memory)
+        idle = 300 if store.memory <= self.memory_high else 10
+        if store.memory > self.memory_full:
+            idle = 2
+        limit = self.config.number("timeout") * 1000
+        for session in list(self.sessions.values()) if limit else ():
+            if store.now - session.last_used > limit and not session.blocked:
+                session.close()
+        store.drop_idle(idle, lambda name: self.waiting.count(name) > 0)
+        self.check_guard()
+        since, processed, received, sent = self._sampled
+        seconds = max(0.001, (store.now - since) / 1000)
+        self.rates = (
+            max(0, round((self.processed - processed) / seconds)),
+            (self.received_bytes - received) / seconds / 1024,
+            (self.sent_bytes - sent) / seconds / 1024,
+        )
+        self._sampled = (store.now, self.processed, self.received_bytes, self.sent_bytes)
+
+
+def _random_id() -> bytes:
+    return os.urandom(20).hex().encode()
+
+
+def _cut(args: list[bytes]) -> list[bytes]:
+    """Arguments as SLOWLOG keeps them: 32 at most, 128 bytes each."""
+    kept = args if len(args) <= 32 else args[:31]
+    cut = [
+        arg if len(arg) <= 128 else arg[:128] + b"... (%d more bytes)" % (len(arg) - 128)
+        for arg in kept
+    ]
+    if len(args) > 32:
+        cut.append(b"... (%d more arguments)" % (len(args) - 31))
+    return cut
+
+
+def jobs_reply(jobs: list[Job], *, counters: bool = False) -> bytes:
+    """Jobs as GETJOB and QPEEK give them."""
+    if counters:
+        return resp.array([_counted(job) for job in jobs])
+    items = [
+        b"*3\r\n$%d\r\n%b\r\n$40\r\n%b\r\n$%d\r\n%b\r\n"
+        % (len(job.queue), job.queue, job.id, len(job.body), job.body)
+        for job in jobs
+    ]
+    return b"*%d\r\n%b" % (len(items), b"".join(items))
+
+
+def _counted(job: Job) -> bytes:
+    return resp.array([
+        *map(resp.bulk, (job.queue, job.id, job.body, b"nacks")),
+        resp.integer(job.nacks),
+        resp.bulk(b"additional-deliveries"),
+        resp.integer(job.additional_deliveries),
+    ])  # fmt: skip
+
+
+def refuse(message: str) -> bytes:
+    """An error reply with the word ERR."""
+    return resp.error(DisqueError(message).reply)

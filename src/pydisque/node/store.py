@@ -1,0 +1,110 @@
+"""Where the jobs are: the seam between the commands and the rules.
+
+`Store` is everything a command can ask for, each verb one atomic step. `LocalStore` is the engine
+with the clock and the randomness of this machine: in memory, gone with the process.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Iterator
+from os import urandom
+from typing import Protocol
+
+from pydisque.node.engine import Engine, JobState, QueueState
+from pydisque.node.job import Job
+
+
+class Store(Protocol):
+    """The verbs. What each does and raises is told at the engine's method of the same name."""
+
+    ready: set[bytes]
+    """Queues that got jobs, or may be served again, since it was last emptied."""
+    now: int
+    second: int
+    count: int
+    memory: int
+
+    def tick(self) -> None:
+        """Take the time from the clock and do what is due."""
+
+    def set_node_id(self, node_id: bytes) -> None: ...
+
+    def next_due(self) -> int | None: ...
+
+    def add(
+        self, name: bytes, body: bytes, ttl: int, retry: int, delay: int, maxlen: int | None
+    ) -> bytes: ...
+
+    def get(self, names: list[bytes], count: int = 1) -> list[Job]: ...
+
+    def remove(self, ids: list[bytes]) -> int: ...
+
+    def enqueue(self, ids: list[bytes]) -> int: ...
+
+    def nack(self, ids: list[bytes]) -> int: ...
+
+    def dequeue(self, ids: list[bytes]) -> int: ...
+
+    def working(self, id_: bytes) -> int: ...
+
+    def show(self, id_: bytes) -> JobState | None: ...
+
+    def length(self, name: bytes) -> int: ...
+
+    def peek(self, name: bytes, count: int) -> list[Job]: ...
+
+    def stat(self, name: bytes) -> QueueState | None: ...
+
+    def pause(self, name: bytes, *, to: tuple[bool, bool] | None) -> bytes: ...
+
+    def scan_queues(
+        self, cursor: int, limit: int | None, wanted: Callable[[int], bool]
+    ) -> tuple[int, list[bytes]]: ...
+
+    def scan_jobs(
+        self, cursor: int, limit: int | None, name: bytes | None, states: Iterable[bytes]
+    ) -> tuple[int, list[JobState]]: ...
+
+    def queue_count(self) -> int: ...
+
+    def drop_idle(self, seconds: int, waited_for: Callable[[bytes], bool]) -> None: ...
+
+    def evict(self) -> bool: ...
+
+    def flush(self) -> None: ...
+
+
+class LocalStore(Engine):
+    """The engine on this machine's clock.
+
+    The wall clock is read once; from then on the monotonic clock counts, so a clock that is set
+    meanwhile neither shortens nor stretches what a worker was promised.
+    """
+
+    def __init__(self, node_id: bytes) -> None:
+        self._offset = time.time_ns() - time.monotonic_ns()
+        super().__init__(node_id, self._clock(), serials=random_serials(), jitter=_jitter)
+
+    def _clock(self) -> int:
+        return (time.monotonic_ns() + self._offset) // 1_000_000
+
+    def tick(self) -> None:
+        """Take the time from the clock and do what is due."""
+        now = self._clock()
+        if now > self.now:
+            self.advance(now)
+
+
+def random_serials() -> Iterator[bytes]:
+    """24 characters for each new ID, 144 random bits: drawn in bulk, as each draw costs."""
+    while True:
+        block = b64encode(urandom(18 * 256))
+        for start in range(0, len(block), 24):
+            yield block[start : start + 24]
+
+
+def _jitter() -> int:
+    return int(random.random() * 500) - 250

@@ -1,0 +1,52 @@
+"""Who waits for jobs of which queue: first come, first served.
+
+Decides the order of service only. A waiter is any hashable value; serving it, and giving up when
+its time is over, is for whoever put it here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import Generic, TypeVar
+
+W = TypeVar("W", bound=Hashable)
+
+
+class Waiting(Generic[W]):
+    """Waiters in line for one or more queues each."""
+
+    def __init__(self) -> None:
+        self._lines: dict[bytes, dict[W, None]] = {}  # a dict keeps the order of arrival
+        self._queues: dict[W, tuple[bytes, ...]] = {}
+
+    def __len__(self) -> int:
+        return len(self._queues)
+
+    def __contains__(self, waiter: W) -> bool:
+        return waiter in self._queues
+
+    def add(self, waiter: W, queues: Iterable[bytes]) -> None:
+        """Put a waiter at the end of the line of each queue; a queue named twice counts once."""
+        self._queues[waiter] = names = tuple(dict.fromkeys(queues))
+        for name in names:
+            self._lines.setdefault(name, {})[waiter] = None
+
+    def remove(self, waiter: W) -> None:
+        """Take a waiter out of every line it stands in."""
+        for name in self._queues.pop(waiter, ()):
+            line = self._lines[name]
+            del line[waiter]
+            if not line:
+                del self._lines[name]
+
+    def first(self, queue: bytes) -> W | None:
+        """Who is next in line for this queue."""
+        return next(iter(self._lines.get(queue, ())), None)
+
+    def count(self, queue: bytes) -> int:
+        """How many are in line for this queue."""
+        return len(self._lines.get(queue, ()))
+
+    def everyone(self) -> list[W]:
+        """All waiters, in the order they came."""
+        return list(self._queues)
