@@ -91,7 +91,7 @@ class Engine:
         self._retries: list[tuple[int, bytes]] = []  # a heap; stale unless job.qtime says the same
         self._active = 0  # jobs whose retry or delay runs: how many of _retries are not stale
         self._expiring: dict[int, list[bytes]] = {}  # by etime; IDs of jobs long gone among them
-        self._swept = self.added
+        self._unlisted = self._swept = self.added  # of all added, how many are not listed there
         self._spent: dict[bytes, Job] = {}  # at-most-once jobs that were handed out, oldest first
 
     # Time
@@ -141,6 +141,7 @@ class Engine:
         """Delete what expired: a job goes one second after its etime (5.5)."""
         for etime in range(self.second, second):
             for id_ in self._expiring.pop(etime, ()):
+                self._unlisted += 1
                 if job := self._find(id_):
                     self._remove(job)
         self.second = second
@@ -149,16 +150,19 @@ class Engine:
     def _sweep(self) -> None:
         """Forget some IDs of jobs that are gone, long before their etime.
 
-        Each second looks at twice as many as were added since, so they never pile up, and at a
-        bounded number, so it never holds up the rest.
+        Starts when they are most of the IDs kept. Each second looks at twice as many as were added
+        since, so they never pile up, and at no more, so it never holds up the rest.
         """
         budget = 2 * (self.added - self._swept) + 1000
         self._swept = self.added
+        if self.added - self._unlisted < 2 * self.count + 1000:
+            return
         for etime in list(self._expiring):
             ids = self._expiring.pop(etime)
             if left := [id_ for id_ in ids if self._find(id_)]:
                 self._expiring[etime] = left  # now the last in turn
             budget -= len(ids)
+            self._unlisted += len(ids) - len(left)
             if budget <= 0:
                 break
 
