@@ -75,11 +75,16 @@ class Server:
         self._closed: asyncio.Event | None = None
 
     @property
+    def addresses(self) -> list[str]:
+        """Where it listens, as `Client` takes them."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        tcp = [f"{host}:{self.port}"] if self.port != -1 else []
+        return tcp + ([f"unix:{self.unixsocket}"] if self.unixsocket else [])
+
+    @property
     def address(self) -> str:
-        """Where it listens, as `Client` takes it."""
-        if self.port == -1:
-            return f"unix:{self.unixsocket}"
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        """The first of `addresses`."""
+        return self.addresses[0]
 
     # In a running loop
 
