@@ -171,6 +171,7 @@ class Connection(Session, asyncio.Protocol):
         commands = node.spellings
         waiting = node.waiting_for
         ready = node.store.ready
+        slow_after = node.slow_after
         requests = self._requests
         replies = self._replies
         size = 0
@@ -180,6 +181,7 @@ class Connection(Session, asyncio.Protocol):
             command = commands.get(args[0]) or self._find(args)
             if command is None:
                 continue
+            self.last_command = command
             try:
                 if not command.least <= len(args) <= command.most:
                     raise command.arity_error()  # noqa: TRY301 - like any other error reply
@@ -206,10 +208,9 @@ class Connection(Session, asyncio.Protocol):
             ended = perf_counter()
             command.calls += 1
             command.seconds += ended - started
-            if ended - started >= node.slow_after:
+            if ended - started >= slow_after:
                 node.record_slow(ended - started, command.name, args)
             started = ended
-            self.last_command = command.name
 
     def _find(self, args: resp.Request) -> Command | None:
         """The command for a name in mixed case; answers QUIT and unknown names itself."""

@@ -8,7 +8,7 @@ whoever has clients waiting there. Section numbers are those of the protocol not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush
 from itertools import islice
 from typing import NamedTuple
@@ -52,14 +52,20 @@ class Engine:
     """The jobs and queues of one node. Times are whole milliseconds since the epoch."""
 
     def __init__(
-        self, node_id: bytes, now: int, *, serials: Iterator[bytes], jitter: Callable[[], int]
+        self,
+        node_id: bytes,
+        now: int,
+        *,
+        serials: Callable[[], Iterable[bytes]],
+        jitter: Callable[[], int],
     ) -> None:
         """Start empty.
 
         Args:
             node_id: 40 hex digits; the first 8 stand in every job ID.
             now: the time.
-            serials: the 24 characters of each new ID; none may ever come twice.
+            serials: draws some more of what makes IDs unique, 24 characters each; none may ever
+                come twice.
             jitter: milliseconds to add to a retry time, in [-250, 249].
         """
         self.now = now
@@ -71,8 +77,9 @@ class Engine:
         """Bytes that jobs and queues take, bodies and all."""
         self.queues: dict[bytes, Queue] = {}
         self.set_node_id(node_id)
-        self._fields: dict[tuple[int, bool], bytes] = {}
-        self._serials = serials
+        self._fields: dict[tuple[int, int], bytes] = {}
+        self._draw_serials = serials
+        self._serials: list[bytes] = []
         self._jitter = jitter
         self._last_ctime = 0
         self._last_queue = 0
@@ -189,8 +196,10 @@ class Engine:
                 raise MaxLenError
             if queue.paused_in:
                 raise PausedError
-        field = self._fields.get((ttl, retry > 0)) or self._ttl_field(ttl, retry)
-        id_ = self._prefix + next(self._serials) + field
+        if not self._serials:
+            self._serials += self._draw_serials()
+        field = self._fields.get((ttl, retry)) or self._ttl_field(ttl, retry)
+        id_ = self._prefix + self._serials.pop() + field
         ctime = self.now * 1_000_000
         if ctime <= self._last_ctime:
             ctime = self._last_ctime + 1
@@ -370,7 +379,7 @@ class Engine:
     def _ttl_field(self, ttl: int, retry: int) -> bytes:
         if len(self._fields) > 1000:
             self._fields.clear()
-        field = self._fields[ttl, retry > 0] = b"-" + ttl_field(ttl, retry)
+        field = self._fields[ttl, retry] = b"-" + ttl_field(ttl, retry)
         return field
 
     # Queues

@@ -98,7 +98,7 @@ class Session(ABC):
         self.guarded = False
         """Something about this session wants a closer look at each of its commands."""
         self.created = self.last_used = node.store.now
-        self.last_command = b"NULL"
+        self.last_command: Command | None = None
 
     @abstractmethod
     def send(self, data: bytes) -> None:

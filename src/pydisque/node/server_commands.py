@@ -156,13 +156,14 @@ def _client_line(session: Session) -> bytes:
     now = session.node.store.now
     flags = b"O" * session.monitoring + b"b" * session.blocked + b"U" * session.unix
     received, unsent = session.buffers()
+    command = session.last_command.name if session.last_command else b"NULL"
     return (
         b"id=%d addr=%b fd=%d name=%b age=%d idle=%d flags=%b qbuf=%d qbuf-free=0 obl=0 oll=%d "
         b"omem=%d events=r cmd=%b\n"
     ) % (
         session.id, session.address, session.fd, session.name,
         (now - session.created) // 1000, (now - session.last_used) // 1000, flags or b"N",
-        received, unsent > 0, unsent, session.last_command,
+        received, unsent > 0, unsent, command,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from os import urandom
 from typing import Protocol
 
@@ -86,7 +86,7 @@ class LocalStore(Engine):
 
     def __init__(self, node_id: bytes) -> None:
         self._offset = time.time_ns() - time.monotonic_ns()
-        super().__init__(node_id, self._clock(), serials=random_serials(), jitter=_jitter)
+        super().__init__(node_id, self._clock(), serials=random_serials, jitter=_jitter)
 
     def _clock(self) -> int:
         return (time.monotonic_ns() + self._offset) // 1_000_000
@@ -98,12 +98,10 @@ class LocalStore(Engine):
             self.advance(now)
 
 
-def random_serials() -> Iterator[bytes]:
-    """24 characters for each new ID, 144 random bits: drawn in bulk, as each draw costs."""
-    while True:
-        block = b64encode(urandom(18 * 256))
-        for start in range(0, len(block), 24):
-            yield block[start : start + 24]
+def random_serials() -> list[bytes]:
+    """24 characters for each new ID, 144 random bits: many at once, as each draw costs."""
+    block = b64encode(urandom(18 * 256))
+    return [block[start : start + 24] for start in range(0, len(block), 24)]
 
 
 def _jitter() -> int:
