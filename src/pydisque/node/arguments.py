@@ -13,7 +13,7 @@ from pydisque.errors import DisqueError
 from pydisque.node.job import STATES
 
 _INTEGER = re.compile(rb"[+-]?[0-9]+")
-_CURSOR = re.compile(rb"[+-]?[0-9]*")
+_CURSOR = re.compile(rb"([+-]?[0-9]+)?")
 
 
 def integer(word: bytes, message: str = "value is not an integer or out of range") -> int:
@@ -24,6 +24,11 @@ def integer(word: bytes, message: str = "value is not an integer or out of range
     if _INTEGER.fullmatch(digits) and -(2**63) <= (number := int(digits)) < 2**63:
         return number
     raise DisqueError(message)
+
+
+def text(word: bytes) -> str:
+    """A word as error texts show it: as far as its first NUL."""
+    return word.partition(b"\0")[0].decode("utf-8", "surrogateescape")
 
 
 def timeout(word: bytes) -> int:
@@ -176,10 +181,11 @@ def scan(args: list[bytes], options: frozenset[bytes]) -> Scan:
 
 
 def _cursor(word: bytes) -> int:
-    """An unsigned number; a negative one wraps round."""
-    if not _CURSOR.fullmatch(word) or word in (b"+", b"-"):
+    """An unsigned number; a negative one wraps round, and a NUL ends it."""
+    word = word.partition(b"\0")[0]
+    if not _CURSOR.fullmatch(word) or abs(number := int(word or b"0")) >= 2**64:
         raise DisqueError("invalid cursor or option name")
-    return int(word or b"0") % 2**64
+    return number % 2**64
 
 
 def _state(word: bytes) -> bytes:

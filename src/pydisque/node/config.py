@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 from pydisque.errors import DisqueError
 
-_SIZE = re.compile(r"(\d+)(b|k|kb|m|mb|g|gb)?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]+)(b|k|kb|m|mb|g|gb)?", re.IGNORECASE)
 _UNITS = {
     "b": 1, "k": 1000, "kb": 1024, "m": 1000**2, "mb": 1024**2, "g": 1000**3, "gb": 1024**3
 }  # fmt: skip
-_INTEGER = re.compile(r"[+-]?\d+")
+_INTEGER = re.compile(r"([+-]?[0-9]+)?")  # nothing is 0
+_LARGEST = 2**63 - 1
 
 Read = Callable[[str], str]
 """Takes what was typed, gives what is stored; raises `ValueError` when it is not allowed."""
@@ -27,12 +28,12 @@ def _text(typed: str) -> str:
     return typed
 
 
-def _number(low: int, high: int = 2**63 - 1, *, clamp: bool = False) -> Read:
+def _number(low: int, high: int = _LARGEST, *, clamp: bool = False) -> Read:
     def read(typed: str) -> str:
         if not _INTEGER.fullmatch(typed):
             raise ValueError
-        number = int(typed)
-        if clamp:
+        number = int(typed or "0")
+        if clamp and 0 <= number <= _LARGEST:
             number = max(low, min(high, number))
         if not low <= number <= high:
             raise ValueError
@@ -42,10 +43,10 @@ def _number(low: int, high: int = 2**63 - 1, *, clamp: bool = False) -> Read:
 
 
 def _size(typed: str) -> str:
-    match = _SIZE.fullmatch(typed)
+    match = _SIZE.fullmatch(typed or "0")
     if match is None:
         raise ValueError
-    return str(int(match[1]) * _UNITS[(match[2] or "b").lower()])
+    return str(min(_LARGEST, int(match[1]) * _UNITS[(match[2] or "b").lower()]))
 
 
 def _one_of(*words: str) -> Read:
@@ -118,7 +119,7 @@ PARAMETERS = {
     "syslog-facility": Parameter("local0", inert=True),
     "appendonly": Parameter("no", _one_of("no")),  # a node in memory must not promise a file
     "dir": Parameter("", _directory, inert=True),
-    "client-output-buffer-limit": Parameter("normal 0 0 0", _buffer_limit),
+    "client-output-buffer-limit": Parameter("normal 0 0 0", _buffer_limit, inert=True),
     "unixsocketperm": Parameter("0"),
     "bind": Parameter(""),
 }
@@ -167,27 +168,43 @@ class Config:
 
 def glob(pattern: str) -> Callable[[str], object]:
     r"""A test for Disque's patterns: ``* ? [a-z] [^a] \x``, case sensitive."""
-    parts = []
-    i = 0
+    pieces, i = [""], 0  # what stands between the stars
     while i < len(pattern):
         char = pattern[i]
-        if char == "*":
-            parts.append(".*")
-        elif char == "?":
-            parts.append(".")
-        elif char == "[" and (end := pattern.find("]", i + 1)) > 0:
-            body = pattern[i + 1 : end]
-            negated = body.startswith("^")
-            body = re.escape(body.removeprefix("^")).replace(r"\-", "-")
-            parts.append(f"[{'^' * negated}{body}]" if body else "(?!)")
-            i = end
-        else:
-            if char == "\\" and i + 1 < len(pattern):
-                i += 1
-                char = pattern[i]
-            parts.append(re.escape(char))
         i += 1
-    try:
-        return re.compile("".join(parts), re.DOTALL).fullmatch
-    except re.error:  # a range that runs backwards fits nothing
-        return lambda _: None
+        if char == "*":
+            pieces.append("")
+        elif char == "?":
+            pieces[-1] += "."
+        elif char == "[":
+            members, i = _class(pattern, i)
+            pieces[-1] += members
+        else:
+            if char == "\\" and i < len(pattern):
+                char = pattern[i]
+                i += 1
+            pieces[-1] += re.escape(char)
+    fits = pieces[0]
+    if pieces[1:]:
+        # Atomic: what a star took is not tried again, so no pattern holds up the node.
+        fits += "".join(f"(?>.*?{piece})" for piece in pieces[1:-1]) + ".*" + pieces[-1]
+    return re.compile(fits, re.DOTALL).fullmatch
+
+
+def _class(pattern: str, i: int) -> tuple[str, int]:
+    """What stands after a ``[``, as a regular expression, and where the rest begins."""
+    negated = pattern[i : i + 1] == "^"
+    i += negated
+    members = ""
+    while i < len(pattern) and pattern[i] != "]":
+        if pattern[i] == "\\" and i + 1 < len(pattern):
+            i += 1
+        elif pattern[i + 1 : i + 2] == "-" and i + 2 < len(pattern):
+            low, high = sorted((pattern[i], pattern[i + 2]))
+            members += f"{re.escape(low)}-{re.escape(high)}"
+            i += 3
+            continue
+        members += re.escape(pattern[i])
+        i += 1
+    empty = "." if negated else "(?!)"
+    return (f"[{'^' * negated}{members}]" if members else empty), i + 1

@@ -129,9 +129,7 @@ class Connection(Session, asyncio.Protocol):
     def unblock(self, reply: bytes) -> None:
         """Answer the blocked command and go on with the client's next one."""
         self._end_wait()
-        if self.guarded:
-            reply = self._adapt(reply)
-        self.send(reply)
+        self.send(self._adapt(reply) or b"" if self.guarded else reply)
         if self._requests or self._unparsed:
             self._loop.call_soon(self.resume)
 
@@ -194,6 +192,8 @@ class Connection(Session, asyncio.Protocol):
             except Exception:
                 logger.exception("%s failed", command.name.decode())
                 reply = resp.error("ERR internal error, see the log of the node")
+            if self.guarded:
+                reply = self._adapt(reply)
             if reply:
                 replies.append(reply)
                 size += len(reply)
@@ -218,33 +218,38 @@ class Connection(Session, asyncio.Protocol):
         command = self.node.commands.get(name)
         if command is None:
             if name == b"quit":
-                self._replies.append(resp.OK)
+                self._answer(resp.OK)
                 self.close()
             else:
                 shown = args[0].partition(b"\0")[0].decode("utf-8", "surrogateescape")
-                self._replies.append(resp.error(f"ERR unknown command '{shown}'"))
+                self._answer(resp.error(f"ERR unknown command '{shown}'"))
         return command
 
     def _run_guarded(self, command: Command, args: resp.Request) -> bytes | None:
         """Run a command with everything that is usually switched off looked at."""
         node = self.node
-        muted = self.reply_mode
         handshake = command.name == b"auth" or (command.name == b"hello" and len(args) > 1)
         if node.password and not self.authenticated and not handshake:
             raise NoAuthError
         if b"denyoom" in command.flags:
             node.check_memory()
         node.show_monitors(self, args)
-        reply = command.run(self, args)
-        if muted == b"skip" and command.name != b"client":
-            self.reply_mode = b"on"
-        return reply if reply is None else self._adapt(reply, muted)
+        return command.run(self, args)
 
-    def _adapt(self, reply: bytes, muted: bytes | None = None) -> bytes:
+    def _answer(self, reply: bytes) -> None:
+        """Answer what is no command."""
+        self._replies.append(self._adapt(reply) or b"" if self.guarded else reply)
+
+    def _adapt(self, reply: bytes | None) -> bytes | None:
         """A reply as this session wants it: not at all, or in RESP3."""
-        if (muted or self.reply_mode) != b"on" and self.reply_mode != b"on":
-            return b""
-        return resp.to_resp3(reply) if self.resp3 else reply
+        if self.reply_mode == b"skip":  # that was CLIENT REPLY SKIP itself
+            self.reply_mode = b"skipping"
+        elif self.reply_mode == b"skipping":
+            self.reply_mode = b"on"
+            return None
+        if self.reply_mode != b"on":
+            return None
+        return resp.to_resp3(reply) if reply and self.resp3 else reply
 
     # Waiting, sending, ending
 
@@ -267,7 +272,7 @@ class Connection(Session, asyncio.Protocol):
 
     def _refuse_stream(self, error: resp.ProtocolError) -> None:
         if not isinstance(error, RequestTooLargeError):
-            self._replies.append(resp.error(f"ERR Protocol error: {error}"))
+            self._answer(resp.error(f"ERR Protocol error: {error}"))
         self._closing = True
 
     def _flush(self) -> None:

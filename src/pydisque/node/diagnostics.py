@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pydisque import __version__
 from pydisque.errors import DisqueError
 from pydisque.node import arguments, resp
+from pydisque.node.arguments import text
 from pydisque.node.job import Job
 from pydisque.node.node import Command, Node, Session
 from pydisque.node.server_commands import DISQUE_VERSION
@@ -251,8 +252,7 @@ def latency(session: Session, args: list[bytes]) -> bytes:
             return resp.bulk(_doctor(session.node))
         case (b"graph", event):
             if event not in events:
-                shown = event.decode("utf-8", "surrogateescape")
-                raise DisqueError(f"No samples available for event '{shown}'")
+                raise DisqueError(f"No samples available for event '{text(event)}'")
             return resp.bulk(_graph([milliseconds for _, milliseconds in events[event]]))
     raise arguments.syntax_error()
 
@@ -283,19 +283,20 @@ def _graph(samples: list[int]) -> bytes:
 def debug(session: Session, args: list[bytes]) -> bytes:
     """Help to test: forget everything, sleep, answer an error."""
     match (args[1].lower(), *args[2:]):
-        case (b"flushall",):
+        case (b"flushall", *_):
             session.node.flush()
             return resp.OK
         case (b"sleep", seconds):
             time.sleep(_seconds(seconds))
             return resp.OK
-        case (b"error", text):
-            return resp.error(text.decode("utf-8", "surrogateescape"))
+        case (b"error", message):
+            return resp.error(message.decode("utf-8", "surrogateescape"))
         case (b"structsize",):
             size = sys.getsizeof(Job(b"", b"", b"", 0, 0, 0))
             return resp.bulk(b"bits:64 job:%d" % size)
-    shown = args[1].decode("utf-8", "surrogateescape")
-    raise DisqueError(f"Unknown DEBUG subcommand or wrong number of arguments for '{shown}'")
+    raise DisqueError(
+        f"Unknown DEBUG subcommand or wrong number of arguments for '{text(args[1])}'"
+    )
 
 
 def _seconds(word: bytes) -> float:

@@ -83,6 +83,7 @@ class Engine:
         self._jitter = jitter
         self._last_ctime = 0
         self._last_queue = 0
+        self._last_looked = 0  # the last queue there was when idle ones were dropped
         self._idle_cursor = 0
         self._by_age: SortedDict[int, Queue] = SortedDict()
         self._clear_jobs()
@@ -233,18 +234,21 @@ class Engine:
 
         The clock of RETRY starts here: a difference from Disque, which starts it in the queue.
         """
-        queues = [self._queue(name) for name in names]
+        queues: Iterable[Queue] = map(self._queue, names)  # made when their turn comes, not before
         jobs: list[Job] = []
-        while queues and len(jobs) < count:
-            for queue in queues[:]:
+        while True:
+            left = []
+            for queue in queues:
                 if queue.paused_out or (job := queue.take()) is None:
-                    queues.remove(queue)
                     continue
                 self._hand_out(job, queue)
                 jobs.append(job)
                 if len(jobs) == count:
-                    break
-        return jobs
+                    return jobs
+                left.append(queue)
+            if not left:
+                return jobs
+            queues = left
 
     def _hand_out(self, job: Job, queue: Queue) -> None:
         job.state = ACTIVE
@@ -466,11 +470,14 @@ class Engine:
     def drop_idle(self, seconds: int, waited_for: Callable[[bytes], bool]) -> None:
         """Drop empty queues that nothing happened to for `seconds` and nobody waits for (6).
 
-        Each call looks at the next thousand only, so that many queues never hold up the rest.
+        Each call looks at the next thousand and two for each one made since, so that they never
+        pile up; and at no more, so that many queues never hold up the rest.
         """
         since = self.now - seconds * 1000
-        serials = list(islice(self._by_age.irange(minimum=self._idle_cursor), 1000))
-        self._idle_cursor = serials[-1] + 1 if len(serials) == 1000 else 0
+        budget = 1000 + 2 * (self._last_queue - self._last_looked)
+        self._last_looked = self._last_queue
+        serials = list(islice(self._by_age.irange(minimum=self._idle_cursor), budget))
+        self._idle_cursor = serials[-1] + 1 if len(serials) == budget else 0
         for serial in serials:
             queue = self._by_age[serial]
             in_use = len(queue) or queue.paused_in or queue.paused_out or queue.atime >= since

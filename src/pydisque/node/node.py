@@ -28,6 +28,8 @@ logger = logging.getLogger("pydisque.node")
 BASE_MEMORY = 1_000_000
 """What an empty node takes, about; the base of `used_memory`."""
 
+MONITOR_BACKLOG = 32 * 1024 * 1024
+"""Bytes a MONITOR client may leave unread; one that does not keep up is cut off."""
 
 Run = Callable[["Session", list[bytes]], bytes | None]
 """A command's handler: session and arguments, name first, to the reply's bytes.
@@ -318,7 +320,10 @@ class Node:
         words = b" ".join(map(resp.quote, args))
         line = b"+%d.%06d [%b] %b\r\n" % (int(now), int(now % 1 * 1e6), source, words)
         for monitor in list(self.monitors):
-            monitor.send(line)
+            if monitor.buffers()[1] > MONITOR_BACKLOG:
+                monitor.abort()
+            else:
+                monitor.send(line)
 
     def record_slow(self, seconds: float, command: bytes, args: list[bytes]) -> None:
         """Note a command that took long, for SLOWLOG and LATENCY."""

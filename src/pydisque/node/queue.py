@@ -67,5 +67,5 @@ class Queue:
     def _first(
         self, count: int, fresh: Iterator[int], returned: Iterator[int], *, reverse: bool
     ) -> list[Job]:
-        ctimes = islice(merge(fresh, returned, reverse=reverse), count)
+        ctimes = islice(merge(fresh, returned, reverse=reverse), min(count, len(self)))
         return [self._fresh.get(ctime) or self._returned[ctime] for ctime in ctimes]

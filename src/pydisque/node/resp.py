@@ -118,7 +118,7 @@ class RequestParser:
         if end is None:
             return None
         if data[position] != 36:  # '$'
-            got = data[position : position + 1].translate(_ONE_LINE).decode("latin-1")
+            got = data[position : position + 1].decode(errors="surrogateescape")
             raise ProtocolError(f"expected '$', got '{got}'")
         size = _number(data[position + 1 : end])
         if size is None or not 0 <= size <= MAX_BULK:
@@ -167,16 +167,16 @@ def _glance(data: bytes, requests: list[Request]) -> int:
 def _line_end(data: bytes, position: int, what: str) -> int | None:
     """Where the line at `position` ends (its CR); None when that has not arrived."""
     end = data.find(b"\r", position)
-    if end < 0 and len(data) - position > MAX_LINE:
+    if (end if end >= 0 else len(data)) - position > MAX_LINE:
         raise ProtocolError(f"too big {what}")
     return None if end < 0 or end + 1 >= len(data) else end
 
 
 def _inline(data: bytes, position: int, requests: list[Request]) -> int | None:
     end = data.find(b"\n", position)
+    if (end if end >= 0 else len(data)) - position > MAX_LINE:
+        raise ProtocolError("too big inline request")
     if end < 0:
-        if len(data) - position > MAX_LINE:
-            raise ProtocolError("too big inline request")
         return None
     line = data[position:end].removesuffix(b"\r")
     words = split_words(line)

@@ -12,6 +12,7 @@ import time
 
 from pydisque.errors import DisqueError, NoAuthError, NoProtoError
 from pydisque.node import arguments, resp
+from pydisque.node.arguments import text
 from pydisque.node.node import Session
 
 _LEVELS = {
@@ -76,7 +77,7 @@ def _handshake(session: Session, args: list[bytes]) -> bytes:
             name = _client_name(args[i + 1])
             i += 2
         else:
-            raise DisqueError(f"Syntax error in HELLO option '{_text(args[i])}'")
+            raise DisqueError(f"Syntax error in HELLO option '{text(args[i])}'")
     if session.node.password and not session.authenticated:
         raise NoAuthError(
             "HELLO must be called with the client already authenticated, otherwise the "
@@ -102,10 +103,6 @@ def _handshake(session: Session, args: list[bytes]) -> bytes:
 
 DISQUE_VERSION = b"1.0-rc1"
 """What this node answers like; its own version stands beside it in INFO."""
-
-
-def _text(word: bytes) -> str:
-    return word.decode("utf-8", "surrogateescape")
 
 
 def _client_name(name: bytes) -> bytes:
@@ -173,7 +170,7 @@ def _client_kill(session: Session, args: list[bytes]) -> bytes:
         found = [other for other in sessions if other.address == args[2]]
         if not found:
             raise DisqueError("No such client")
-        _hang_up(found)
+        _hang_up(session, found)
         return resp.OK
     wanted = {b"skipme": b"yes", **dict(_kill_filters(args))}
     found = [
@@ -183,7 +180,7 @@ def _client_kill(session: Session, args: list[bytes]) -> bytes:
         and wanted.get(b"addr", other.address) == other.address
         and (other is not session or wanted[b"skipme"] == b"no")
     ]
-    _hang_up(found)
+    _hang_up(session, found)
     return resp.integer(len(found))
 
 
@@ -196,7 +193,7 @@ def _kill_filters(args: list[bytes]) -> list[tuple[bytes, bytes]]:
         if word == b"id":
             choice = b"%d" % arguments.integer(value)
         elif word == b"type" and value.lower() != b"normal":
-            raise DisqueError(f"Unknown client type '{_text(value)}'")
+            raise DisqueError(f"Unknown client type '{text(value)}'")
         elif word == b"skipme":
             choice = value.lower()
         if word not in (b"id", b"addr", b"type", b"skipme") or (
@@ -207,9 +204,12 @@ def _kill_filters(args: list[bytes]) -> list[tuple[bytes, bytes]]:
     return filters
 
 
-def _hang_up(sessions: list[Session]) -> None:
-    for session in sessions:
-        session.close()
+def _hang_up(session: Session, sessions: list[Session]) -> None:
+    for other in sessions:
+        if other is session:
+            other.close()
+        else:
+            other.abort()  # at once: it may be killed because it does not read
 
 
 def monitor(session: Session, args: list[bytes]) -> bytes:  # noqa: ARG001 - a handler's shape
@@ -233,9 +233,9 @@ def config(session: Session, args: list[bytes]) -> bytes:
     if word not in counts:
         raise DisqueError("CONFIG subcommand must be one of GET, SET, RESETSTAT, REWRITE")
     if len(args) != counts[word]:
-        raise DisqueError(f"Wrong number of arguments for CONFIG {_text(args[1])}")
+        raise DisqueError(f"Wrong number of arguments for CONFIG {text(args[1])}")
     if word == b"get":
-        items = node.config.matching(_text(args[2]))
+        items = node.config.matching(text(args[2]))
         pairs = [resp.bulk(part.encode("utf-8", "surrogateescape")) for i in items for part in i]
         return (b"%%%d\r\n" % len(items) if session.resp3 else b"*%d\r\n" % len(pairs)) + b"".join(
             pairs
@@ -251,11 +251,8 @@ def config(session: Session, args: list[bytes]) -> bytes:
 
 def _config_set(session: Session, args: list[bytes]) -> None:
     node = session.node
-    name = node.config.set(_text(args[2]), _text(args[3]))
-    if name == "requirepass":
-        for other in node.sessions.values():
-            other.authenticated = False
-    elif name == "loglevel":
+    name = node.config.set(text(args[2]), text(args[3]))
+    if name == "loglevel":
         logging.getLogger("pydisque.node").setLevel(_LEVELS[node.config[name]])
     node.configure()
 
@@ -286,7 +283,7 @@ def cluster(session: Session, args: list[bytes]) -> bytes:  # noqa: C901 - a fla
                 raise DisqueError("Invalid node identifier")
             if other == node.id:
                 raise DisqueError("I tried hard but I can't forget myself...")
-            raise DisqueError(f"Unknown node {_text(other)}")
+            raise DisqueError(f"Unknown node {text(other)}")
         case (b"reset",):
             node.flush()
             return resp.OK
@@ -300,14 +297,14 @@ def cluster(session: Session, args: list[bytes]) -> bytes:  # noqa: C901 - a fla
 
 
 def _meet(host: bytes, port: bytes) -> bytes:
-    number = arguments.integer(port, f"Invalid TCP port specified: {_text(port)}")
+    number = arguments.integer(port, f"Invalid TCP port specified: {text(port)}")
     try:
-        ipaddress.ip_address(_text(host))
+        ipaddress.ip_address(text(host))
         valid = 1 <= number <= 55535
     except ValueError:
         valid = False
     if not valid:
-        raise DisqueError(f"Invalid node address specified: {_text(host)}:{_text(port)}")
+        raise DisqueError(f"Invalid node address specified: {text(host)}:{text(port)}")
     raise DisqueError(
         "This node forms no cluster of its own: for more than one machine run nodes on Valkey"
     )
