@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST ?= $(BIN)/python -m pytest -n 2
 
-.PHONY: help demo test lint format types unit bench clean
+.PHONY: help demo test lint format types unit bench fuzz docs clean
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -35,6 +35,19 @@ types: $(VENV)/.dev  ## mypy strict, and pyright on the public API
 
 unit: $(VENV)/.dev  ## the tests alone
 	$(PYTEST)
+
+bench: $(VENV)/.base  ## cost of the client, throughput of the node; SERVERS="HOST:PORT ..." beside it
+	$(BIN)/python benchmarks/bench.py $(SERVERS)
+
+fuzz: $(VENV)/.dev  ## a million random and mutated requests at a node's port
+	$(BIN)/python tests/fuzz/fuzz_node.py
+
+$(VENV)/.docs: $(VENV)/.base
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.docs  ## the documentation as a site, in site/
+	$(BIN)/mkdocs build --strict --quiet
 
 format: $(VENV)/.dev  ## rewrite the sources in the project's style
 	$(BIN)/ruff check --fix .

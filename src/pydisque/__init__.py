@@ -1,3 +1,51 @@
 """pydisque: client, worker and server for Disque, the distributed job queue."""
 
+from pydisque.client import Client, ReceivedJob
+from pydisque.errors import (
+    BadIDError,
+    ConnectionLostError,
+    DisqueError,
+    LeavingError,
+    LoadingError,
+    MaxLenError,
+    MisconfError,
+    NoAuthError,
+    NoJobError,
+    NoProtoError,
+    NoReplError,
+    OOMError,
+    PausedError,
+    TooLateError,
+    UnreachableError,
+)
+from pydisque.pipeline import Pipeline
+from pydisque.replies import Job, JobInfo, QueueStats
+from pydisque.transport import ConnectedNode
+
+__all__ = [
+    "BadIDError",
+    "Client",
+    "ConnectedNode",
+    "ConnectionLostError",
+    "DisqueError",
+    "Job",
+    "JobInfo",
+    "LeavingError",
+    "LoadingError",
+    "MaxLenError",
+    "MisconfError",
+    "NoAuthError",
+    "NoJobError",
+    "NoProtoError",
+    "NoReplError",
+    "OOMError",
+    "PausedError",
+    "Pipeline",
+    "QueueStats",
+    "ReceivedJob",
+    "TooLateError",
+    "UnreachableError",
+    "__version__",
+]
+
 __version__ = "1.0.0.dev0"

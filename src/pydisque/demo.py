@@ -19,7 +19,6 @@ from pydisque.client import Client
 from pydisque.node import Server
 
 QUEUE = "demo"
-TIMES = {"added": 0, "delayed": 0, "delivered": 0, "failed": 0, "done": 0}
 
 
 class Demo:
@@ -28,7 +27,7 @@ class Demo:
     def __init__(self, jobs: int, workers: int) -> None:
         self.jobs = jobs
         self.workers = workers
-        self.counts = Counter(TIMES)
+        self.counts: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._finished = threading.Event()
 
@@ -75,8 +74,7 @@ class Demo:
         """Get, process, ack; what fails goes back and comes again."""
         with Client(address) as client:
             while not self._finished.is_set():
-                for job in client.get_jobs(QUEUE, timeout=200):
-                    self._count("delivered")
+                for job in client.get_jobs([QUEUE], timeout=200):
                     task = json.loads(job.body)
                     if task["fails"] and not job.nacks:
                         job.nack()

@@ -142,7 +142,7 @@ class NoProtoError(DisqueError):
 class ConnectionLostError(ConnectionError):
     """The connection broke or fell silent before the reply; ``sent``: the node may have got it."""
 
-    def __init__(self, text: str, *, sent: bool) -> None:
+    def __init__(self, text: str, *, sent: bool = True) -> None:
         """Make the error from what happened and whether the whole command may have left."""
         super().__init__(text)
         self.sent = sent

@@ -1,0 +1,98 @@
+"""What a command's arguments must look like before anything is sent.
+
+Each function answers for one kind of argument: it returns the value as it goes on the wire, or
+raises an error that names the argument, the value given and what is allowed. The limits
+themselves stand with the commands; nothing here knows a command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+Text: TypeAlias = str | bytes | bytearray | memoryview | int | float
+Argument: TypeAlias = str | bytes | memoryview | int | float
+
+# Exact types: a bool is an int to isinstance, and "True" is no word of the protocol.
+_ON_THE_WIRE = frozenset({str, bytes, int, float, memoryview})
+SMALLEST = -(2**63)
+LARGEST = 2**63 - 1
+_JOB_ID_LENGTH = 40
+
+
+def text(name: str, value: Any) -> Argument:
+    """A name, a body or a raw word: text, bytes or a number."""
+    if type(value) in _ON_THE_WIRE:
+        return value  # type: ignore[no-any-return]
+    if isinstance(value, bytearray):
+        return bytes(value)
+    if isinstance(value, (str, bytes, int, float)) and not isinstance(value, bool):
+        return value
+    raise TypeError(f"{name} must be str, bytes, int or float, not {value!r}")
+
+
+def integer(name: str, value: Any, least: int = SMALLEST, most: int = LARGEST) -> int:
+    """A whole number between two limits, both included."""
+    if type(value) is not int:
+        value = _index(name, value)
+    if not least <= value <= most:
+        allowed = f"{least} or more" if most == LARGEST else f"between {least} and {most}"
+        raise ValueError(f"{name} must be {allowed}, not {value}")
+    return int(value)
+
+
+def cursor(value: Any) -> Argument:
+    """A scan's cursor: 0, or what the last reply gave, which is text."""
+    if isinstance(value, (str, bytes)):
+        if not value.isdigit():
+            raise ValueError(f"cursor must be 0 or a cursor from the last reply, not {value!r}")
+        return value
+    return integer("cursor", value, 0, 2**64 - 1)
+
+
+def names(name: str, values: Any) -> list[Argument]:
+    """One or more names; a lone string is refused, for its letters would be taken as names."""
+    if isinstance(values, (str, bytes, bytearray, memoryview)) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} must be a list of names, such as ['mail'], not {values!r}")
+    found = [text(f"each of {name}", value) for value in values]
+    if not found:
+        raise ValueError(f"{name} must hold at least one name")
+    return found
+
+
+def job_ids(values: tuple[Any, ...]) -> tuple[Argument, ...]:
+    """Job IDs, given one by one; whether each is one the node says."""
+    for value in values:
+        job_id(value)
+    return values
+
+
+def job_id(value: Any) -> Argument:
+    """One job ID, as ADDJOB or GETJOB gave it; its shape is for the node to judge."""
+    if not isinstance(value, (str, bytes)):
+        raise TypeError(
+            f"a job ID is str or bytes of {_JOB_ID_LENGTH} letters, given one by one, not {value!r}"
+        )
+    return value
+
+
+def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
+    """One of a few words, in any case, as str or bytes."""
+    word = value.decode("ascii", "replace") if isinstance(value, bytes) else value
+    if not isinstance(word, str):
+        raise TypeError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+    if word.lower() not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+    return word
+
+
+def word(arg: Argument) -> str:
+    """An argument as an upper-case word, to be compared with names and options."""
+    text = bytes(arg).decode(errors="replace") if isinstance(arg, (bytes, memoryview)) else str(arg)
+    return text.upper()
+
+
+def _index(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an int, not {value!r}")
+    return int(value.__index__())

@@ -1,0 +1,497 @@
+"""Every Disque command once: what to send, how to read the reply, whether it may be sent again.
+
+Each function checks its arguments and returns a `Command`, a plain value. The clients bind these
+functions as their methods, so a signature or a docstring here is that of every client. Nothing
+here knows nodes, connections or time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, overload
+
+from pydisque import arguments
+from pydisque.arguments import Argument, Text
+from pydisque.command import RESEND, Command, Resend
+from pydisque.replies import InfoValue, Job, JobInfo, QueueStats, parse_info
+
+DEFAULT_TTL = 86400
+STATES = ("wait-repl", "active", "queued", "acked")
+
+JobID = str | bytes
+
+
+def _as_is(reply: Any) -> Any:
+    return reply
+
+
+def _command(*args: Argument, parse: Callable[[Any], Any] = _as_is) -> Command[Any]:
+    return Command(args, parse, RESEND[args[0]])  # type: ignore[index]
+
+
+# Jobs
+
+
+def add_job(
+    queue_name: Text,
+    job: Text,
+    timeout: int = 200,
+    replicate: int | None = None,
+    delay: int | None = None,
+    retry: int | None = None,
+    ttl: int | None = None,
+    maxlen: int | None = None,
+    asynchronous: bool | None = None,
+    **reserved: bool | None,
+) -> Command[bytes]:
+    """Add a job to a queue; return its ID.
+
+    ``ADDJOB queue job ms-timeout [REPLICATE n] [DELAY s] [RETRY s] [TTL s] [MAXLEN n] [ASYNC]``
+
+    Args:
+        queue_name: Any string, the empty one included.
+        job: The body. A number is sent as its text.
+        timeout: Milliseconds the node may spend on copying the job to others; 0: no limit.
+        replicate: Nodes that must hold the job before the ID is returned, 1 to 65535. Default:
+            three, or as many as there are.
+        delay: Seconds before it is queued, 0 or more, less than ``ttl``.
+        retry: Seconds after which it is queued again unless acknowledged. 0: never, so it is
+            delivered at most once, and ``replicate`` must be 1. Default: a tenth of ``ttl``, at
+            most 300.
+        ttl: Seconds after which it is dropped, more than 0. Default: 86400, a day.
+        maxlen: Refuse the job when the queue holds so many already, more than 0.
+        asynchronous: Return as soon as this node has it, and copy it in the background.
+        **reserved: ``async``, the old name of ``asynchronous``, now a keyword of the language:
+            ``add_job("q", "body", **{"async": True})``.
+
+    Raises:
+        NoReplError: Not enough nodes took a copy. After a timeout it may still be delivered.
+        MaxLenError: The queue holds ``maxlen`` jobs.
+        PausedError: The queue is paused in input.
+        OOMError: The node is short of memory.
+        redis.exceptions.ConnectionError: No node answered. A node that took the job but could not
+            say so may still deliver it.
+    """
+    milliseconds = arguments.integer("timeout", timeout, 0)
+    args: list[Argument] = ["ADDJOB", arguments.text("queue_name", queue_name)]
+    args += arguments.text("job", job), milliseconds
+    _option(args, "REPLICATE", replicate, 1, 65535)
+    _option(args, "DELAY", delay, 0)
+    _option(args, "RETRY", retry, 0)
+    _option(args, "TTL", ttl, 1)
+    _option(args, "MAXLEN", maxlen, 1)
+    if asynchronous or (reserved and _reserved_async(reserved)):
+        args.append("ASYNC")
+    _check_life(replicate, delay, retry, ttl)
+    wait = milliseconds / 1000 if milliseconds else None
+    return Command(tuple(args), _as_is, Resend.ONCE_PER_NODE, wait)
+
+
+def _option(
+    args: list[Argument],
+    word: str,
+    value: Any,
+    least: int = arguments.SMALLEST,
+    most: int = arguments.LARGEST,
+) -> None:
+    """Add an option that was given: 0 is a value, only None is none."""
+    if value is not None:
+        args += word, arguments.integer(word.lower(), value, least, most)
+
+
+def _reserved_async(reserved: dict[str, bool | None]) -> bool | None:
+    wanted = reserved.pop("async", None)
+    if reserved:
+        raise TypeError(f"add_job() got an unexpected keyword argument {next(iter(reserved))!r}")
+    return wanted
+
+
+def _check_life(
+    replicate: int | None, delay: int | None, retry: int | None, ttl: int | None
+) -> None:
+    """Refuse what no node accepts, whatever its cluster looks like."""
+    if delay is not None and delay >= (life := DEFAULT_TTL if ttl is None else ttl):
+        raise ValueError(f"delay must be less than ttl, which is {life}, not {delay}")
+    if retry == 0 and replicate is not None and replicate > 1:
+        raise ValueError(f"replicate must be 1 with retry=0 (at most once), not {replicate}")
+
+
+def get_job(
+    queues: Iterable[Text],
+    timeout: int | None = None,
+    count: int | None = None,
+    nohang: bool = False,
+    withcounters: bool = False,
+) -> Command[list[Job]]:
+    """Take jobs from queues; wait for one when there is none.
+
+    ``GETJOB [NOHANG] [TIMEOUT ms] [COUNT n] [WITHCOUNTERS] FROM queue [queue ...]``
+
+    Args:
+        queues: Names of queues, at least one. Each pass takes one job from each, in this order.
+        timeout: Milliseconds to wait for a job, up to a second more; None or 0: for ever.
+        count: The most jobs to return, 1 or more; a wait ends with the first. Default: 1.
+        nohang: Do not wait at all.
+        withcounters: Return ``(queue, id, body, nacks, additional_deliveries)``.
+
+    Returns:
+        A list of `Job`, tuples ``(queue, id, body)``; empty when none came in time.
+
+    Raises:
+        LeavingError: Every node is leaving its cluster.
+    """
+    args: list[Argument] = ["GETJOB"]
+    if nohang:
+        args.append("NOHANG")
+    _option(args, "TIMEOUT", timeout, 0)
+    _option(args, "COUNT", count, 1)
+    if withcounters:
+        args.append("WITHCOUNTERS")
+    args += "FROM", *arguments.names("queues", queues)
+    wait = 0.0 if nohang else timeout / 1000 if timeout else None
+    parse = _counted_jobs if withcounters else _jobs
+    return Command(tuple(args), parse, Resend.ALWAYS, wait)
+
+
+def _jobs(reply: Any) -> list[Job]:
+    return [Job(job) for job in reply] if reply else []
+
+
+def _counted_jobs(reply: Any) -> list[Job]:
+    """Jobs with their counters, whose names in between are dropped."""
+    return [Job((*job[:3], job[4], job[6])) for job in reply or ()]
+
+
+def ack_job(*job_ids: JobID) -> Command[int]:
+    """Acknowledge jobs: they are done, and no node delivers them again.
+
+    ``ACKJOB id [id ...]``
+
+    Args:
+        *job_ids: Job IDs, of 40 letters each. None at all is allowed.
+
+    Returns:
+        How many of them this node knew as not yet acknowledged.
+
+    Raises:
+        BadIDError: One of them is not shaped like a job ID; nothing was acknowledged.
+    """
+    return _command("ACKJOB", *arguments.job_ids(job_ids))
+
+
+def fast_ack(*job_ids: JobID) -> Command[int]:
+    """Delete jobs on all nodes with one message: cheaper than `ack_job`, and less certain.
+
+    ``FASTACK id [id ...]``
+
+    Returns:
+        How many of them this node knew.
+
+    Raises:
+        BadIDError: One of them is not shaped like a job ID; nothing was deleted.
+    """
+    return _command("FASTACK", *arguments.job_ids(job_ids))
+
+
+def nack_job(*job_ids: JobID) -> Command[int]:
+    """Give jobs back: they failed here, and are queued again at once.
+
+    ``NACK id [id ...]``
+
+    Returns:
+        How many were queued.
+
+    Raises:
+        BadIDError: One of them is not shaped like a job ID; nothing was queued.
+        OOMError: The node is short of memory.
+    """
+    return _command("NACK", *arguments.job_ids(job_ids))
+
+
+def working(job_id: JobID) -> Command[int]:
+    """Say that the job is still being worked on, so that it is not delivered again meanwhile.
+
+    ``WORKING id``
+
+    Returns:
+        For how many seconds its next delivery was put off: its RETRY.
+
+    Raises:
+        NoJobError: The node does not know the job (any more).
+        TooLateError: More than half of the job's TTL is gone.
+        BadIDError: It is not shaped like a job ID.
+    """
+    return _command("WORKING", arguments.job_id(job_id))
+
+
+def enqueue(*job_ids: JobID) -> Command[int]:
+    """Queue jobs that are not queued.
+
+    ``ENQUEUE id [id ...]``
+
+    Returns:
+        How many were queued.
+
+    Raises:
+        BadIDError: One of them is not shaped like a job ID; nothing was queued.
+        OOMError: The node is short of memory.
+    """
+    return _command("ENQUEUE", *arguments.job_ids(job_ids))
+
+
+def dequeue(*job_ids: JobID) -> Command[int]:
+    """Take jobs out of their queue without delivering them; their RETRY queues them again.
+
+    ``DEQUEUE id [id ...]``
+
+    Returns:
+        How many were taken out.
+
+    Raises:
+        BadIDError: One of them is not shaped like a job ID; nothing was taken out.
+    """
+    return _command("DEQUEUE", *arguments.job_ids(job_ids))
+
+
+def del_job(*job_ids: JobID) -> Command[int]:
+    """Delete jobs from this node only; other nodes keep their copies and deliver them.
+
+    ``DELJOB id [id ...]``
+
+    Returns:
+        How many of them this node knew.
+
+    Raises:
+        BadIDError: One of them is not shaped like a job ID; nothing was deleted.
+    """
+    return _command("DELJOB", *arguments.job_ids(job_ids))
+
+
+@overload
+def show(job_id: JobID, return_dict: Literal[False] = False) -> Command[JobInfo | None]: ...
+@overload
+def show(job_id: JobID, return_dict: Literal[True]) -> Command[dict[bytes, Any] | None]: ...
+def show(job_id: JobID, return_dict: bool = False) -> Command[Any]:
+    """Describe a job.
+
+    ``SHOW id``
+
+    Args:
+        job_id: The job's ID.
+        return_dict: Return a dict instead of the flat list of the wire.
+
+    Returns:
+        A `JobInfo`, a list of names and values in turn; None when the node does not know the job.
+
+    Raises:
+        BadIDError: It is not shaped like a job ID.
+    """
+    parse = _dict_or_none if return_dict else _job_info
+    return _command("SHOW", arguments.job_id(job_id), parse=parse)
+
+
+def _job_info(reply: Any) -> JobInfo | None:
+    return None if reply is None else JobInfo(reply)
+
+
+def _dict_or_none(reply: Any) -> dict[Any, Any] | None:
+    return None if reply is None else JobInfo(reply).as_dict()
+
+
+# Queues
+
+
+def qlen(queue_name: Text) -> Command[int]:
+    """Return how many jobs are queued; 0 for a queue that does not exist.
+
+    ``QLEN queue``
+    """
+    return _command("QLEN", arguments.text("queue_name", queue_name))
+
+
+@overload
+def qstat(queue_name: Text, return_dict: Literal[False] = False) -> Command[QueueStats | None]: ...
+@overload
+def qstat(queue_name: Text, return_dict: Literal[True]) -> Command[dict[bytes, Any] | None]: ...
+def qstat(queue_name: Text, return_dict: bool = False) -> Command[Any]:
+    """Describe a queue.
+
+    ``QSTAT queue``
+
+    Args:
+        queue_name: The queue's name.
+        return_dict: Return a dict instead of the flat list of the wire.
+
+    Returns:
+        A `QueueStats`, a list of names and values in turn; None for a queue that does not exist.
+    """
+    parse = _dict_or_none if return_dict else _queue_stats
+    return _command("QSTAT", arguments.text("queue_name", queue_name), parse=parse)
+
+
+def _queue_stats(reply: Any) -> QueueStats | None:
+    return None if reply is None else QueueStats(reply)
+
+
+def qpeek(queue_name: Text, count: int) -> Command[list[Job]]:
+    """Look at queued jobs without taking them.
+
+    ``QPEEK queue count``
+
+    Args:
+        queue_name: The queue's name.
+        count: The most jobs to return: the oldest first, or with a negative count the newest.
+
+    Returns:
+        A list of `Job`; empty for a queue that does not exist.
+    """
+    name = arguments.text("queue_name", queue_name)
+    return _command("QPEEK", name, arguments.integer("count", count), parse=_jobs)
+
+
+def pause(
+    queue_name: Text,
+    kw_in: bool | None = None,
+    kw_out: bool | None = None,
+    kw_all: bool | None = None,
+    kw_none: bool | None = None,
+    kw_state: bool | None = None,
+    kw_bcast: bool | None = None,
+) -> Command[bytes]:
+    """Pause a queue, or end its pause; at least one keyword is needed.
+
+    ``PAUSE queue [in] [out] [all] [none] [state] [bcast]``
+
+    What is given replaces the former state: ``kw_in`` on a queue paused in output leaves it paused
+    in input alone.
+
+    Args:
+        queue_name: The queue's name.
+        kw_in: Refuse new jobs with `PausedError`.
+        kw_out: Hand out no jobs.
+        kw_all: Both.
+        kw_none: Neither; what came before it in this order counts for nothing.
+        kw_state: Change nothing.
+        kw_bcast: Tell all other nodes to do the same.
+
+    Returns:
+        The state afterwards: ``none``, ``in``, ``out`` or ``all``.
+    """
+    wanted = {
+        "in": kw_in, "out": kw_out, "all": kw_all,
+        "none": kw_none, "state": kw_state, "bcast": kw_bcast,
+    }  # fmt: skip
+    words = [word for word, given in wanted.items() if given]
+    if not words:
+        raise ValueError(f"pause needs one of {', '.join(f'kw_{word}' for word in wanted)}")
+    return _command("PAUSE", arguments.text("queue_name", queue_name), *words)
+
+
+def qscan(
+    cursor: int | JobID = 0,
+    count: int | None = None,
+    busyloop: bool | None = None,
+    minlen: int | None = None,
+    maxlen: int | None = None,
+    importrate: int | None = None,
+) -> Command[list[Any]]:
+    """List some of the node's queues; see `Client.iter_queues` for all of them.
+
+    ``QSCAN cursor [COUNT n] [BUSYLOOP] [MINLEN n] [MAXLEN n] [IMPORTRATE n]``
+
+    Args:
+        cursor: 0 to begin, then the cursor of the last reply.
+        count: How much work to do in this call. Default: 100.
+        busyloop: Return everything in this call.
+        minlen: Only queues with at least so many jobs.
+        maxlen: Only queues with at most so many jobs.
+        importrate: Only queues to which other nodes send at least so many jobs a second.
+
+    Returns:
+        ``[cursor, [name, ...]]``; the cursor is text, and ``0`` at the end.
+    """
+    args: list[Argument] = ["QSCAN", arguments.cursor(cursor)]
+    _option(args, "COUNT", count)
+    if busyloop:
+        args.append("BUSYLOOP")
+    _option(args, "MINLEN", minlen)
+    _option(args, "MAXLEN", maxlen)
+    _option(args, "IMPORTRATE", importrate)
+    return _command(*args)
+
+
+def jscan(
+    cursor: int | JobID = 0,
+    count: int | None = None,
+    busyloop: bool | None = None,
+    queue: Text | None = None,
+    state: str | Iterable[str] | None = None,
+    reply: Literal["all", "id"] | None = None,
+) -> Command[list[Any]]:
+    """List some of the node's jobs; see `Client.iter_jobs` for all of them.
+
+    ``JSCAN cursor [COUNT n] [BUSYLOOP] [QUEUE queue] [STATE state]... [REPLY all|id]``
+
+    Args:
+        cursor: 0 to begin, then the cursor of the last reply.
+        count: How much work to do in this call. Default: 100.
+        busyloop: Return everything in this call.
+        queue: Only jobs of this queue.
+        state: Only jobs in one of these states: ``wait-repl``, ``active``, ``queued``, ``acked``.
+        reply: ``"all"`` for a `JobInfo` of each job, ``"id"`` or None for its ID.
+
+    Returns:
+        ``[cursor, [job, ...]]``; the cursor is text, and ``0`` at the end.
+    """
+    args: list[Argument] = ["JSCAN", arguments.cursor(cursor)]
+    _option(args, "COUNT", count)
+    if busyloop:
+        args.append("BUSYLOOP")
+    if queue is not None:
+        args += "QUEUE", arguments.text("queue", queue)
+    for each in (state,) if isinstance(state, (str, bytes)) else state or ():
+        args += "STATE", arguments.choice("state", each, STATES)
+    if reply is None:
+        return _command(*args)
+    args += "REPLY", (kind := arguments.choice("reply", reply, ("all", "id")))
+    return _command(*args, parse=_scanned_jobs if kind.lower() == "all" else _as_is)
+
+
+def _scanned_jobs(reply: Any) -> list[Any]:
+    cursor, jobs = reply
+    return [cursor, [JobInfo(job) for job in jobs]]
+
+
+# The node
+
+
+def hello() -> Command[list[Any]]:
+    """Ask the node who it is and which others it knows.
+
+    ``HELLO``
+
+    Returns:
+        ``[1, own ID, [ID, ip, port, priority], ...]``, ports and priorities as text; the lower the
+        priority the better, from 100 on the node is failed or leaving.
+    """
+    return _command("HELLO")
+
+
+def info() -> Command[dict[str, InfoValue]]:
+    """Return the node's figures as a dict of str to int, float, str, list or dict.
+
+    ``INFO``
+    """
+    return _command("INFO", parse=parse_info)
+
+
+def ping() -> Command[bool]:
+    """Return True when the node answers as it should.
+
+    ``PING``
+    """
+    return _command("PING", parse=_is_pong)
+
+
+def _is_pong(reply: Any) -> bool:
+    return reply in (b"PONG", "PONG")

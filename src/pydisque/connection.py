@@ -1,0 +1,272 @@
+"""One connection to a node, and the line of connections to it.
+
+redis-py opens them, as it knows TCP, Unix sockets, TLS and passwords; then its socket is taken
+over, and sending and receiving is a matter of four calls. A connection is used by one thread at a
+time. Whatever interrupts an exchange closes it, so that a late reply never answers another
+command. Nothing here knows which node to use, or what may be sent again.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import inspect
+import select
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import hiredis
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from pydisque.addresses import Address
+from pydisque.arguments import Argument
+from pydisque.errors import ConnectionLostError, DisqueError, error_from_reply
+from pydisque.nodes import Node
+
+MAX_IDLE = 64
+_READ_SIZE = 65536
+_HELLO = b"*1\r\n$5\r\nHELLO\r\n"
+
+# Whoever waits for a job waits long: a peer that vanished without a word must be noticed.
+_KEEPALIVE = {
+    getattr(socket, name): value
+    for name, value in (
+        ("TCP_KEEPIDLE", 30),
+        ("TCP_KEEPALIVE", 30),  # the same on macOS
+        ("TCP_KEEPINTVL", 5),
+        ("TCP_KEEPCNT", 3),
+    )
+    if hasattr(socket, name)
+}
+
+# Disque speaks RESP2 alone and takes no client's name or version; retries are the client's.
+_FORCED: dict[str, Any] = {
+    "protocol": 2,
+    "lib_name": None,
+    "lib_version": None,
+    "driver_info": None,
+}
+_DROPPED = ("retry", "retry_on_error", "retry_on_timeout")
+
+
+def redis_client(address: Address, options: dict[str, Any]) -> redis.Redis:
+    """A `redis.Redis` for a node, not yet connected, whose retries are off.
+
+    Args:
+        address: Where the node is; its user and password come before those of the options.
+        options: Keyword arguments of `redis.Redis`.
+
+    Raises:
+        TypeError: `redis.Redis` knows no such option.
+    """
+    known = inspect.signature(redis.Redis.__init__).parameters
+    forced = {name: value for name, value in _FORCED.items() if name in known}
+    if "driver_info" in forced:  # it replaces these two, which are deprecated since
+        del forced["lib_name"], forced["lib_version"]
+    wanted = {name: value for name, value in options.items() if name not in _DROPPED}
+    where: dict[str, Any] = {"host": address.host, "port": address.port}
+    if address.path is not None:
+        where["unix_socket_path"] = address.path
+    if address.tls:
+        where["ssl"] = True
+    if address.password is not None:
+        where |= {"username": address.username, "password": address.password}
+    defaults = {"socket_keepalive": True, "socket_keepalive_options": _KEEPALIVE}
+    retry = Retry(NoBackoff(), 0)
+    return redis.Redis(**{**defaults, **wanted, **forced, **where, "retry": retry})
+
+
+def packer(options: dict[str, Any]) -> Callable[[tuple[Argument, ...]], bytes]:
+    """What turns a command's arguments into the bytes of a request."""
+    encoding, errors = options.get("encoding", "utf-8"), options.get("encoding_errors", "strict")
+    pack: Any = hiredis.pack_command  # annotated as if it took one argument
+    if codecs.lookup(encoding).name == "utf-8" and errors == "strict":
+        return pack  # type: ignore[no-any-return]
+
+    def pack_encoded(args: tuple[Argument, ...]) -> bytes:
+        encoded = (arg.encode(encoding, errors) if isinstance(arg, str) else arg for arg in args)
+        return pack(tuple(encoded))  # type: ignore[no-any-return]
+
+    return pack_encoded
+
+
+class Connection:
+    """An open connection, for one exchange at a time."""
+
+    __slots__ = (
+        "_feed", "_gets", "_poll", "_recv", "_sendall", "_sock", "abandoned", "timeout",
+    )  # fmt: skip
+
+    def __init__(self, sock: socket.socket, reader: hiredis.Reader) -> None:
+        self._sock = sock
+        self._sendall = sock.sendall
+        self._recv = sock.recv
+        self._feed = reader.feed
+        self._gets = reader.gets
+        self.timeout = sock.gettimeout()
+        self.abandoned = False
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        self._poll = poll.poll
+
+    @property
+    def closed(self) -> bool:
+        """Whether it cannot be used any more."""
+        return self._sock.fileno() < 0
+
+    def is_stale(self) -> bool:
+        """Whether the node closed it meanwhile, or sent what nobody asked for."""
+        return bool(self._poll(0))
+
+    def exchange(
+        self, request: bytes, replies: list[Any], count: int, timeout: float | None
+    ) -> None:
+        """Send commands and append their replies to a list, error replies included.
+
+        Args:
+            request: The bytes of the commands.
+            replies: Takes the replies; those that came before a loss stay in it.
+            count: How many commands these are.
+            timeout: Seconds to wait for each piece of an answer; None: for ever.
+
+        Raises:
+            ConnectionLostError: The connection is closed. A single command that was not sent whole
+                has ``sent`` false: no node carries out a part.
+        """
+        sent = count > 1
+        try:
+            if timeout != self.timeout:
+                self._sock.settimeout(timeout)
+                self.timeout = timeout
+            self._sendall(request)
+            sent = True
+            for _ in range(count):
+                while (reply := self._gets()) is False:
+                    self._feed(self._recv(_READ_SIZE) or _hung_up())
+                replies.append(reply)
+        except (OSError, hiredis.HiredisError) as error:
+            self.close()
+            raise ConnectionLostError(_reason(error, timeout), sent=sent) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def abandon(self) -> None:
+        """Close it while another thread may be waiting on it; that thread is woken by the loss."""
+        self.abandoned = True
+        with contextlib.suppress(OSError):  # the node may be gone already
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close this process's end; a parent that shares the socket does not notice."""
+        self._sock.close()
+
+    def __del__(self) -> None:
+        self._sock.close()
+
+
+def _hung_up() -> bytes:
+    raise ConnectionResetError("the node hung up")
+
+
+def _reason(error: Exception, timeout: float | None) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer within {timeout:g} s"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return f"not a Disque node: {error}"
+
+
+class Line:
+    """All connections of one client to one node; the idle ones are a stack."""
+
+    def __init__(self, node: Node, client: redis.Redis) -> None:
+        """Make the line from a `redis.Redis`, which says how to open a connection."""
+        self.node = node
+        self.redis = client
+        self.was_open = False
+        self._idle: list[Connection] = []
+        self._all: set[Connection] = set()
+
+    def idle(self) -> Connection | None:
+        """An idle connection that is still good; None when a new one must be opened."""
+        while self._idle:
+            try:
+                connection = self._idle.pop()
+            except IndexError:  # another thread was faster
+                return None
+            if not connection.is_stale():
+                return connection
+            connection.close()
+        return None
+
+    def open(self) -> tuple[Connection, list[Any]]:
+        """A new connection, and what the node says of itself.
+
+        Raises:
+            redis.exceptions.ConnectionError, redis.exceptions.TimeoutError: There is no node.
+            DisqueError: The node does not let us in.
+        """
+        connection = self._connect()
+        hello: list[Any] = []
+        connection.exchange(_HELLO, hello, 1, connection.timeout)
+        if isinstance(hello[0], DisqueError):
+            connection.close()
+            raise hello[0]
+        if not (isinstance(hello[0], list) and len(hello[0]) > 2 and hello[0][0] == 1):
+            connection.close()
+            raise ConnectionLostError("not a Disque node", sent=False)
+        self._all.difference_update([other for other in list(self._all) if other.closed])
+        self._all.add(connection)
+        self.was_open = True
+        return connection, hello[0]
+
+    def _connect(self) -> Connection:
+        pool = self.redis.connection_pool
+        link = pool.connection_class(**pool.connection_kwargs)
+        try:
+            link.connect()
+        except (OSError, UnicodeError) as error:  # a name that is no name is a UnicodeError
+            raise ConnectionLostError(_reason(error, None), sent=False) from error
+        return _take_over(link)
+
+    def give_back(self, connection: Connection) -> None:
+        """Keep a connection for the next command, unless it broke or there are enough."""
+        if connection.closed:
+            return
+        if len(self._idle) < MAX_IDLE and not connection.abandoned:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def close_idle(self) -> None:
+        """Close the connections nobody uses: one to this node just broke."""
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def close(self) -> None:
+        """Close all connections; who waits for an answer gets a `ConnectionLostError`."""
+        for connection in list(self._all):
+            connection.abandon()
+        self.close_idle()
+        self.redis.close()
+
+    def forget(self) -> None:
+        """Drop the parent process's connections, after a fork."""
+        for connection in list(self._all):
+            connection.close()
+        self._idle = []
+        self._all = set()
+
+
+def _take_over(link: Any) -> Connection:
+    """The connection redis-py opened, without redis-py, which would close its socket."""
+    sock, link._sock = link._sock, None  # noqa: SLF001
+    options = {"encoding": link.encoder.encoding} if link.encoder.decode_responses else {}
+    errors = link.encoder.encoding_errors
+    reader = hiredis.Reader(replyError=error_from_reply, errors=errors, **options)
+    return Connection(sock, reader)

@@ -1,0 +1,58 @@
+"""What type checkers make of the client; never run, only checked by mypy and pyright."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, assert_type
+
+import redis
+
+from pydisque import Client, ConnectedNode, Job, JobInfo, Pipeline, QueueStats, ReceivedJob
+
+client = Client(["localhost:7711"], password="x", deadline=3, decode_responses=False)
+assert_type(client.connect(), None)
+assert_type(client.connected_node, ConnectedNode | None)
+assert_type(client.get_connection(), redis.Redis)
+
+assert_type(client.add_job("q", "body", 200, 1, 0, 0, 60, 10, True), bytes)
+assert_type(client.add_job("q", b"body", **{"async": True}), bytes)
+assert_type(client.add_jobs("q", ["a", b"b", 3]), list[bytes | Exception])
+assert_type(client.get_job(["q"], timeout=1000, withcounters=True), list[Job])
+assert_type(client.get_jobs(["q"], count=3), list[ReceivedJob])
+assert_type(client.ack_job(b"id", "id"), int)
+assert_type(client.working(b"id"), int)
+assert_type(client.qlen("q"), int)
+assert_type(client.ping(), bool)
+assert_type(client.pause("q", kw_in=True), bytes)
+assert_type(client.qpeek("q", 1), list[Job])
+
+assert_type(client.show("id"), JobInfo | None)
+assert_type(client.show("id", return_dict=True), dict[bytes, Any] | None)
+assert_type(client.qstat("q"), QueueStats | None)
+assert_type(client.qstat("q", True), dict[bytes, Any] | None)
+
+assert_type(client.iter_queues(minlen=1), Iterator[bytes])
+assert_type(client.iter_jobs("q"), Iterator[bytes])
+assert_type(client.iter_jobs(reply="all"), Iterator[JobInfo])
+
+for job in client.get_jobs(["q"]):
+    assert_type(job.id, bytes)
+    assert_type(job.nacks, int | None)
+    assert_type(job.ack(), int)
+
+info = client.show("id")
+if info is not None:
+    assert_type(info.state, bytes)
+    assert_type(info.next_requeue_within, int | None)
+
+with client.pipeline() as pipeline:
+    assert_type(pipeline.add_job("q", "b").qlen("q"), Pipeline)
+    assert_type(pipeline.execute(), list[Any])
+
+with Client() as other:
+    assert_type(other, Client)
+
+client.add_job("q")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+client.add_job("q", "b", ttl="60")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+client.get_job(["q"], contdown=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+client.ack_job(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

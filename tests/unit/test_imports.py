@@ -1,0 +1,73 @@
+"""Who may import whom: a file only knows what stands below it."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pydisque
+
+ROOT = Path(pydisque.__file__).parent
+
+# Each may import what stands before it in this list, in the package at large.
+LAYERS = [
+    "errors",
+    "arguments",
+    "replies",
+    "addresses",
+    "binding",
+    "command",
+    "commands",
+    "nodes",
+    "journey",
+    "pipeline",
+    "connection",
+    "transport",
+    "client",
+]
+
+PURE = ["arguments", "replies", "addresses", "binding", "command", "commands", "nodes", "journey"]
+NOT_IN_PURE = {"asyncio", "socket", "select", "sqlite3", "time", "random", "redis", "hiredis", "os"}
+
+
+def imports_of(path: Path) -> set[str]:
+    """Every module a file imports, at its head or within a function."""
+    found = set()
+    for part in ast.walk(ast.parse(path.read_text())):
+        if isinstance(part, ast.Import):
+            found |= {alias.name for alias in part.names}
+        elif isinstance(part, ast.ImportFrom):
+            names = {f"pydisque.{alias.name}" for alias in part.names}
+            found |= names if part.module == "pydisque" else {part.module or ""}
+    return found
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_module_imports_only_what_is_below_it(name):
+    """No file of the client calls upward, and none knows the node."""
+    below = {f"pydisque.{other}" for other in LAYERS[: LAYERS.index(name)]}
+    ours = {other for other in imports_of(ROOT / f"{name}.py") if other.startswith("pydisque")}
+    assert ours <= below
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_what_decides_does_no_io(name):
+    """What decides imports nothing that could open, wait, or look at a clock."""
+    roots = {module.partition(".")[0] for module in imports_of(ROOT / f"{name}.py")}
+    assert not roots & NOT_IN_PURE
+
+
+def test_importing_pydisque_is_light():
+    """`import pydisque` loads neither the node nor what only the node and the tools need."""
+    heavy = ["pydisque.node", "uvloop", "asyncio.runners", "click", "rich", "sortedcontainers"]
+    code = f"import sys, pydisque; print([m for m in {heavy!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    without = subprocess.run(
+        [sys.executable, "-c", code.replace("pydisque;", "redis;")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert set(ast.literal_eval(done.stdout)) <= set(ast.literal_eval(without.stdout))
