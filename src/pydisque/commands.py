@@ -75,11 +75,17 @@ def add_job(
     milliseconds = arguments.integer("timeout", timeout, 0)
     args: list[Argument] = ["ADDJOB", arguments.text("queue_name", queue_name)]
     args += arguments.text("job", job), milliseconds
-    _option(args, "REPLICATE", replicate, 1, 65535)
-    _option(args, "DELAY", delay, 0)
-    _option(args, "RETRY", retry, 0)
-    _option(args, "TTL", ttl, 1)
-    _option(args, "MAXLEN", maxlen, 1)
+    # Spelled out, since this is the command sent most: 0 is a value, only None is none.
+    if replicate is not None:
+        args += "REPLICATE", arguments.integer("replicate", replicate, 1, 65535)
+    if delay is not None:
+        args += "DELAY", arguments.integer("delay", delay, 0)
+    if retry is not None:
+        args += "RETRY", arguments.integer("retry", retry, 0)
+    if ttl is not None:
+        args += "TTL", arguments.integer("ttl", ttl, 1)
+    if maxlen is not None:
+        args += "MAXLEN", arguments.integer("maxlen", maxlen, 1)
     if asynchronous or (reserved and _reserved_async(reserved)):
         args.append("ASYNC")
     _check_life(replicate, delay, retry, ttl)

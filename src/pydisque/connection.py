@@ -173,7 +173,7 @@ def _hung_up() -> bytes:
 
 
 def _reason(error: Exception, timeout: float | None) -> str:
-    if isinstance(error, TimeoutError):
+    if isinstance(error, TimeoutError) and error.errno is None and timeout is not None:
         return f"no answer within {timeout:g} s"
     if isinstance(error, OSError):
         return error.strerror or str(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 
 import hiredis
@@ -60,6 +61,19 @@ def test_silence(pair):
     with pytest.raises(ConnectionLostError, match=r"no answer within 0.01 s") as caught:
         connection.exchange(b"x", [], 1, 0.01)
     assert caught.value.sent
+    assert connection.closed
+
+
+def test_a_peer_that_vanished(pair):
+    """Keepalive finds a dead peer while a read without deadline waits: that is a loss too."""
+    connection, _ = pair
+
+    def time_out(_: int) -> bytes:
+        raise TimeoutError(errno.ETIMEDOUT, "Connection timed out")
+
+    connection._recv = time_out
+    with pytest.raises(ConnectionLostError, match="Connection timed out"):
+        connection.exchange(b"x", [], 1, None)
     assert connection.closed
 
 
