@@ -38,7 +38,7 @@ def integer(name: str, value: Any, least: int = SMALLEST, most: int = LARGEST) -
     if not least <= value <= most:
         allowed = f"{least} or more" if most == LARGEST else f"between {least} and {most}"
         raise ValueError(f"{name} must be {allowed}, not {value}")
-    return int(value)
+    return value  # type: ignore[no-any-return]
 
 
 def cursor(value: Any) -> Argument:

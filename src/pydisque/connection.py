@@ -13,6 +13,7 @@ import contextlib
 import inspect
 import select
 import socket
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,7 @@ from pydisque.errors import ConnectionLostError, DisqueError, error_from_reply
 from pydisque.nodes import Node
 
 MAX_IDLE = 64
+FRESH = 0.001
 _READ_SIZE = 65536
 _HELLO = b"*1\r\n$5\r\nHELLO\r\n"
 
@@ -97,7 +99,8 @@ class Connection:
     """An open connection, for one exchange at a time."""
 
     __slots__ = (
-        "_feed", "_gets", "_poll", "_recv", "_sendall", "_sock", "abandoned", "timeout",
+        "_feed", "_gets", "_poll", "_recv", "_sendall", "_set_timeout", "_sock", "abandoned",
+        "closed", "timeout", "used",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, reader: hiredis.Reader) -> None:
@@ -107,15 +110,14 @@ class Connection:
         self._feed = reader.feed
         self._gets = reader.gets
         self.timeout = sock.gettimeout()
+        self._set_timeout = _timeout_setter(sock)
+        self._set_timeout(self.timeout)
+        self.used = 0.0
         self.abandoned = False
+        self.closed = False
         poll = select.poll()
         poll.register(sock, select.POLLIN)
         self._poll = poll.poll
-
-    @property
-    def closed(self) -> bool:
-        """Whether it cannot be used any more."""
-        return self._sock.fileno() < 0
 
     def is_stale(self) -> bool:
         """Whether the node closed it meanwhile, or sent what nobody asked for."""
@@ -139,7 +141,7 @@ class Connection:
         sent = count > 1
         try:
             if timeout != self.timeout:
-                self._sock.settimeout(timeout)
+                self._set_timeout(timeout)
                 self.timeout = timeout
             self._sendall(request)
             sent = True
@@ -162,10 +164,30 @@ class Connection:
 
     def close(self) -> None:
         """Close this process's end; a parent that shares the socket does not notice."""
+        self.closed = True
         self._sock.close()
 
     def __del__(self) -> None:
         self._sock.close()
+
+
+def _timeout_setter(sock: socket.socket) -> Callable[[float | None], None]:
+    """What bounds the waits on a socket: the kernel, where that will do.
+
+    Python's own timeout costs two more system calls with each exchange. TLS needs it, and so do
+    the sockets that gevent and its like put in the place of Python's.
+    """
+    if type(sock).__module__ != "socket":
+        return sock.settimeout
+
+    def set_timeout(seconds: float | None) -> None:
+        microseconds = 0 if seconds is None else max(1, int(seconds * 1_000_000))
+        bound = struct.pack("@ll", *divmod(microseconds, 1_000_000))  # a struct timeval; 0: none
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, bound)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, bound)
+
+    sock.settimeout(None)
+    return set_timeout
 
 
 def _hung_up() -> bytes:
@@ -173,7 +195,10 @@ def _hung_up() -> bytes:
 
 
 def _reason(error: Exception, timeout: float | None) -> str:
-    if isinstance(error, TimeoutError) and error.errno is None and timeout is not None:
+    in_vain = isinstance(error, BlockingIOError) or (
+        isinstance(error, TimeoutError) and error.errno is None
+    )
+    if in_vain and timeout is not None:
         return f"no answer within {timeout:g} s"
     if isinstance(error, OSError):
         return error.strerror or str(error)
@@ -191,14 +216,18 @@ class Line:
         self._idle: list[Connection] = []
         self._all: set[Connection] = set()
 
-    def idle(self) -> Connection | None:
-        """An idle connection that is still good; None when a new one must be opened."""
+    def idle(self, now: float) -> Connection | None:
+        """An idle connection that is still good; None when a new one must be opened.
+
+        One that was used within the last millisecond is not looked at again.
+        """
         while self._idle:
             try:
                 connection = self._idle.pop()
             except IndexError:  # another thread was faster
                 return None
-            if not connection.is_stale():
+            if now - connection.used < FRESH or not connection.is_stale():
+                connection.used = now
                 return connection
             connection.close()
         return None
@@ -235,12 +264,10 @@ class Line:
 
     def give_back(self, connection: Connection) -> None:
         """Keep a connection for the next command, unless it broke or there are enough."""
-        if connection.closed:
-            return
-        if len(self._idle) < MAX_IDLE and not connection.abandoned:
-            self._idle.append(connection)
-        else:
+        if connection.abandoned or connection.closed or len(self._idle) >= MAX_IDLE:
             connection.close()
+        else:
+            self._idle.append(connection)
 
     def close_idle(self) -> None:
         """Close the connections nobody uses: one to this node just broke."""

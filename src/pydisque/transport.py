@@ -92,7 +92,7 @@ class Transport:
         started = monotonic()
         request = self._pack(command.args)
         line = self._line
-        connection = None if line is None else line.idle()
+        connection = None if line is None else line.idle(started)
         if line is None or connection is None:
             return self._travel(command, started)
         replies: list[Any] = []
@@ -199,7 +199,7 @@ class Transport:
     def _visit(self, journey: Journey, line: Line, closing: threading.Event) -> None:
         """Send a node what it may get, and tell the journey what came of it."""
         try:
-            connection = line.idle() or self._open(line)
+            connection = line.idle(monotonic()) or self._open(line)
         except RedisError as error:
             self._leave(line, error)
             journey.failed(line.node, error)
@@ -328,7 +328,7 @@ class Transport:
             best = self._following.choose(self._nodes, here.node)
             if best is not None:
                 there = self._line_to(best)
-                there.give_back(there.idle() or self._open(there))
+                there.give_back(there.idle(monotonic()) or self._open(there))
                 self._use(there)
         except RedisError as error:
             logger.info("cannot move to where the jobs are made: %s", error)

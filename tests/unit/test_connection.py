@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+from time import monotonic
 
 import hiredis
 import pytest
@@ -130,23 +131,36 @@ def test_idle_connections_are_a_stack():
     """The connection used last is used next, and stale ones are passed over."""
     line, ends = line_with(3)
     ends[2].close()
-    second = line.idle()
-    first = line.idle()
-    assert line.idle() is None
+    second = line.idle(monotonic())
+    first = line.idle(monotonic())
+    assert line.idle(monotonic()) is None
     line.give_back(first)
     line.give_back(second)
-    assert line.idle() is second
+    assert line.idle(monotonic()) is second
     line.close_idle()
     second.close()
     for end in ends:
         end.close()
 
 
+def test_a_node_that_hung_up_is_noticed_before_anything_is_sent():
+    """An idle connection is looked at again, unless it was used within the last millisecond."""
+    line, [end] = line_with(1)
+    first_used = 1000.0
+    connection = line.idle(first_used)
+    line.give_back(connection)
+    end.close()
+    assert line.idle(first_used + 0.0005) is connection
+    line.give_back(connection)
+    assert line.idle(first_used + 1) is None
+    assert connection.closed
+
+
 def test_idle_connections_are_bounded():
     """No more than a certain number of idle connections is kept."""
     line, ends = line_with(MAX_IDLE + 3)
     kept = 0
-    while (connection := line.idle()) is not None:
+    while (connection := line.idle(monotonic())) is not None:
         connection.close()
         kept += 1
     assert kept == MAX_IDLE
@@ -160,7 +174,7 @@ def test_a_closed_connection_is_not_kept(pair):
     line = Line(Node(Address("localhost")), redis_client(Address("localhost"), {}))
     connection.close()
     line.give_back(connection)
-    assert line.idle() is None
+    assert line.idle(monotonic()) is None
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "x" * 300])
