@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import hiredis
 import redis
+
 from pydisque.client import Client
 
 BODY = b"x" * 100

@@ -13,6 +13,7 @@ import select
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
@@ -63,8 +64,8 @@ class Target:
 
     def cpu(self) -> float:
         """Seconds of CPU its process has taken, or 0 when that cannot be seen."""
-        with contextlib.suppress(OSError), open(f"/proc/{self._pid}/stat") as stat:
-            fields = stat.read().rpartition(")")[2].split()
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
             return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
         return 0.0
 
