@@ -70,7 +70,9 @@ def _parse_url(scheme: str, rest: str) -> tuple[Address, str]:
     if scheme not in ("disque", "disques"):
         raise ValueError(f"a node cannot be reached by {scheme!r}; {_ALLOWED}")
     credentials, _, host = rest.rpartition("@")
-    username, _, password = credentials.rpartition(":")
+    username, colon, password = credentials.partition(":")
+    if not colon:
+        username, password = "", credentials
     like = Address(
         "",
         tls=scheme == "disques",

@@ -7,6 +7,7 @@ themselves stand with the commands; nothing here knows a command.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
@@ -50,11 +51,19 @@ def cursor(value: Any) -> Argument:
     return integer("cursor", value, 0, 2**64 - 1)
 
 
-def names(name: str, values: Any) -> list[Argument]:
-    """One or more names; a lone string is refused, for its letters would be taken as names."""
+def several(name: str, values: Any) -> Iterable[Any]:
+    """A list or the like; a lone string is refused, for its letters would be taken one by one."""
+    if isinstance(values, (list, tuple)):  # nearly always; the question below takes its time
+        return values
     if isinstance(values, (str, bytes, bytearray, memoryview)) or not isinstance(values, Iterable):
-        raise TypeError(f"{name} must be a list of names, such as ['mail'], not {values!r}")
-    found = [text(f"each of {name}", value) for value in values]
+        raise TypeError(f"{name} must be a list, such as ['mail'], not {values!r}")
+    return values
+
+
+def names(name: str, values: Any) -> list[Argument]:
+    """One or more names."""
+    each = f"each of {name}"
+    found = [text(each, value) for value in several(name, values)]
     if not found:
         raise ValueError(f"{name} must hold at least one name")
     return found
@@ -93,6 +102,10 @@ def word(arg: Argument) -> str:
 
 
 def _index(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be an int, not {value!r}")
-    return int(value.__index__())
+    """What stands for an int; its text does too, as it did for programs that read it somewhere."""
+    if isinstance(value, (str, bytes)):
+        with contextlib.suppress(ValueError):
+            return int(value)
+    elif not isinstance(value, bool) and hasattr(value, "__index__"):
+        return int(value.__index__())
+    raise TypeError(f"{name} must be an int, not {value!r}")

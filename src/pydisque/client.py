@@ -14,7 +14,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar, overload
 import redis
 from redis.exceptions import ConnectionError  # noqa: A004
 
-from pydisque import commands
+from pydisque import arguments, commands
 from pydisque.addresses import parse_addresses
 from pydisque.arguments import Text
 from pydisque.binding import present
@@ -198,7 +198,7 @@ class Client:
         Disque's own is never sent twice.
 
         Args:
-            *args: The command's words: str, bytes, int or float.
+            *args: The command's words: str, bytes, int or float. Not MONITOR, which never ends.
             **options: What redis-py's callback for this command takes.
         """
         return self._run(self._raw(*args, **options))
@@ -229,7 +229,8 @@ class Client:
             For each job its ID, or the error that came instead: a `DisqueError`, or a
             `redis.exceptions.ConnectionError` when no node answered.
         """
-        return self._transport.run_all([commands.add_job(queue, b, **options) for b in bodies])
+        each = arguments.several("bodies", bodies)
+        return self._transport.run_all([commands.add_job(queue, b, **options) for b in each])
 
     def get_jobs(
         self,

@@ -54,7 +54,8 @@ RESEND = dict.fromkeys(_HARMLESS_TWICE, Resend.ALWAYS) | {"ADDJOB": Resend.ONCE_
 def raw(args: tuple[Any, ...], parse: Callable[[Any], Any]) -> Command[Any]:
     """Any command by its words; a first word with blanks in it is several, as in redis-py.
 
-    A command that is not Disque's own is never sent twice.
+    A command that is not Disque's own is never sent twice. MONITOR is refused: what it sends would
+    be taken for the answers to other commands.
     """
     if not args:
         raise TypeError("a command needs a name")
@@ -62,6 +63,8 @@ def raw(args: tuple[Any, ...], parse: Callable[[Any], Any]) -> Command[Any]:
     words: Sequence[Argument] = first.split() if isinstance(first, (str, bytes)) else ()
     whole = (*(words or (first,)), *rest)
     name = word(whole[0])
+    if name == "MONITOR":
+        raise ValueError("MONITOR answers without end, and so needs a connection of its own")
     return Command(whole, parse, RESEND.get(name, Resend.NEVER), _wait(name, whole))
 
 

@@ -77,13 +77,17 @@ def add_job(
     args += arguments.text("job", job), milliseconds
     # Spelled out, since this is the command sent most: 0 is a value, only None is none.
     if replicate is not None:
-        args += "REPLICATE", arguments.integer("replicate", replicate, 1, 65535)
+        replicate = arguments.integer("replicate", replicate, 1, 65535)
+        args += "REPLICATE", replicate
     if delay is not None:
-        args += "DELAY", arguments.integer("delay", delay, 0)
+        delay = arguments.integer("delay", delay, 0)
+        args += "DELAY", delay
     if retry is not None:
-        args += "RETRY", arguments.integer("retry", retry, 0)
+        retry = arguments.integer("retry", retry, 0)
+        args += "RETRY", retry
     if ttl is not None:
-        args += "TTL", arguments.integer("ttl", ttl, 1)
+        ttl = arguments.integer("ttl", ttl, 1)
+        args += "TTL", ttl
     if maxlen is not None:
         args += "MAXLEN", arguments.integer("maxlen", maxlen, 1)
     if asynchronous or (reserved and _reserved_async(reserved)):
@@ -98,11 +102,10 @@ def _option(
     word: str,
     value: Any,
     least: int = arguments.SMALLEST,
-    most: int = arguments.LARGEST,
 ) -> None:
     """Add an option that was given: 0 is a value, only None is none."""
     if value is not None:
-        args += word, arguments.integer(word.lower(), value, least, most)
+        args += word, arguments.integer(word.lower(), value, least)
 
 
 def _reserved_async(reserved: dict[str, bool | None]) -> bool | None:
@@ -149,7 +152,9 @@ def get_job(
     args: list[Argument] = ["GETJOB"]
     if nohang:
         args.append("NOHANG")
-    _option(args, "TIMEOUT", timeout, 0)
+    if timeout is not None:
+        timeout = arguments.integer("timeout", timeout, 0)
+        args += "TIMEOUT", timeout
     _option(args, "COUNT", count, 1)
     if withcounters:
         args.append("WITHCOUNTERS")

@@ -14,6 +14,7 @@ import inspect
 import select
 import socket
 import struct
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,9 @@ from pydisque.addresses import Address
 from pydisque.arguments import Argument
 from pydisque.errors import ConnectionLostError, DisqueError, error_from_reply
 from pydisque.nodes import Node
+
+# A node looks at its waiting clients ten times a second; under load it may be a second late.
+SLACK = 2.0
 
 MAX_IDLE = 64
 FRESH = 0.001
@@ -99,19 +103,20 @@ class Connection:
     """An open connection, for one exchange at a time."""
 
     __slots__ = (
-        "_feed", "_gets", "_poll", "_recv", "_sendall", "_set_timeout", "_sock", "abandoned",
-        "closed", "timeout", "used",
+        "__weakref__", "_feed", "_gets", "_has_data", "_poll", "_recv", "_sendall", "_set_timeout",
+        "_sock", "abandoned", "closed", "timeout", "used",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, reader: hiredis.Reader) -> None:
+        """Take over an open socket, whose timeout bounds each wait from now on."""
         self._sock = sock
         self._sendall = sock.sendall
         self._recv = sock.recv
         self._feed = reader.feed
         self._gets = reader.gets
+        self._has_data = reader.has_data
         self.timeout = sock.gettimeout()
         self._set_timeout = _timeout_setter(sock)
-        self._set_timeout(self.timeout)
         self.used = 0.0
         self.abandoned = False
         self.closed = False
@@ -123,16 +128,14 @@ class Connection:
         """Whether the node closed it meanwhile, or sent what nobody asked for."""
         return bool(self._poll(0))
 
-    def exchange(
-        self, request: bytes, replies: list[Any], count: int, timeout: float | None
-    ) -> None:
+    def exchange(self, request: bytes, replies: list[Any], count: int, wait: float | None) -> None:
         """Send commands and append their replies to a list, error replies included.
 
         Args:
             request: The bytes of the commands.
             replies: Takes the replies; those that came before a loss stay in it.
             count: How many commands these are.
-            timeout: Seconds to wait for each piece of an answer; None: for ever.
+            wait: Seconds the node itself may take before it answers, see `patience`.
 
         Raises:
             ConnectionLostError: The connection is closed. A single command that was not sent whole
@@ -140,21 +143,46 @@ class Connection:
         """
         sent = count > 1
         try:
-            if timeout != self.timeout:
-                self._set_timeout(timeout)
-                self.timeout = timeout
             self._sendall(request)
             sent = True
             for _ in range(count):
                 while (reply := self._gets()) is False:
-                    self._feed(self._recv(_READ_SIZE) or _hung_up())
+                    try:
+                        piece = self._recv(_READ_SIZE)
+                    except (BlockingIOError, TimeoutError) as error:
+                        piece = self._wait_on(wait, error)
+                    self._feed(piece or _hung_up())
                 replies.append(reply)
+            if self._has_data():  # nobody asked for it, so it must not answer the next command
+                self.close()
         except (OSError, hiredis.HiredisError) as error:
             self.close()
-            raise ConnectionLostError(_reason(error, timeout), sent=sent) from error
+            raise ConnectionLostError(_reason(error, self.patience(wait)), sent=sent) from error
         except BaseException:
             self.close()
             raise
+
+    def patience(self, wait: float | None) -> float | None:
+        """Seconds to wait for each piece of an answer the node may put off for so long.
+
+        None is for ever. A command that waits for nothing has the connection's own timeout.
+        """
+        if self.timeout is None or wait is None:
+            return None
+        return max(self.timeout, wait + SLACK) if wait else self.timeout
+
+    def _wait_on(self, wait: float | None, error: OSError) -> bytes:
+        """Go on waiting when the connection's own timeout has passed, if this may take longer.
+
+        So a command that may wait costs no more than another as long as its answer comes soon.
+        """
+        whole, passed = self.patience(wait), self.timeout or 0.0
+        if _is_loss(error) or (whole is not None and whole <= passed):
+            raise error
+        self._set_timeout(None if whole is None else whole - passed)
+        piece = self._recv(_READ_SIZE)
+        self._set_timeout(self.timeout)
+        return piece
 
     def abandon(self) -> None:
         """Close it while another thread may be waiting on it; that thread is woken by the loss."""
@@ -186,6 +214,7 @@ def _timeout_setter(sock: socket.socket) -> Callable[[float | None], None]:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, bound)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, bound)
 
+    set_timeout(sock.gettimeout())
     sock.settimeout(None)
     return set_timeout
 
@@ -194,12 +223,14 @@ def _hung_up() -> bytes:
     raise ConnectionResetError("the node hung up")
 
 
+def _is_loss(error: OSError) -> bool:
+    """Tell a peer that keepalive found dead from a wait that was in vain."""
+    return isinstance(error, TimeoutError) and error.errno is not None
+
+
 def _reason(error: Exception, timeout: float | None) -> str:
-    in_vain = isinstance(error, BlockingIOError) or (
-        isinstance(error, TimeoutError) and error.errno is None
-    )
-    if in_vain and timeout is not None:
-        return f"no answer within {timeout:g} s"
+    if isinstance(error, (BlockingIOError, TimeoutError)) and not _is_loss(error):
+        return "no answer" if timeout is None else f"no answer within {timeout:g} s"
     if isinstance(error, OSError):
         return error.strerror or str(error)
     return f"not a Disque node: {error}"
@@ -214,23 +245,22 @@ class Line:
         self.redis = client
         self.was_open = False
         self._idle: list[Connection] = []
-        self._all: set[Connection] = set()
+        self._all: set[weakref.ref[Connection]] = set()
 
     def idle(self, now: float) -> Connection | None:
         """An idle connection that is still good; None when a new one must be opened.
 
         One that was used within the last millisecond is not looked at again.
         """
-        while self._idle:
+        while True:
             try:
                 connection = self._idle.pop()
-            except IndexError:  # another thread was faster
+            except IndexError:
                 return None
             if now - connection.used < FRESH or not connection.is_stale():
                 connection.used = now
                 return connection
             connection.close()
-        return None
 
     def open(self) -> tuple[Connection, list[Any]]:
         """A new connection, and what the node says of itself.
@@ -241,15 +271,15 @@ class Line:
         """
         connection = self._connect()
         hello: list[Any] = []
-        connection.exchange(_HELLO, hello, 1, connection.timeout)
+        connection.exchange(_HELLO, hello, 1, 0.0)
         if isinstance(hello[0], DisqueError):
             connection.close()
             raise hello[0]
         if not (isinstance(hello[0], list) and len(hello[0]) > 2 and hello[0][0] == 1):
             connection.close()
             raise ConnectionLostError("not a Disque node", sent=False)
-        self._all.difference_update([other for other in list(self._all) if other.closed])
-        self._all.add(connection)
+        self._all.difference_update([ref for ref in list(self._all) if ref() is None])
+        self._all.add(weakref.ref(connection))
         self.was_open = True
         return connection, hello[0]
 
@@ -271,23 +301,26 @@ class Line:
 
     def close_idle(self) -> None:
         """Close the connections nobody uses: one to this node just broke."""
-        idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+        with contextlib.suppress(IndexError):
+            while True:
+                self._idle.pop().close()
 
     def close(self) -> None:
         """Close all connections; who waits for an answer gets a `ConnectionLostError`."""
-        for connection in list(self._all):
+        for connection in self._alive():
             connection.abandon()
         self.close_idle()
         self.redis.close()
 
     def forget(self) -> None:
         """Drop the parent process's connections, after a fork."""
-        for connection in list(self._all):
+        for connection in self._alive():
             connection.close()
         self._idle = []
         self._all = set()
+
+    def _alive(self) -> list[Connection]:
+        return [connection for ref in list(self._all) if (connection := ref()) is not None]
 
 
 def _take_over(link: Any) -> Connection:

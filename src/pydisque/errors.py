@@ -47,6 +47,9 @@ class DisqueError(ResponseError):
     def __str__(self) -> str:
         return super().__str__() if self.word == "ERR" else self.reply
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
     @property
     def reply(self) -> str:
         """The error as it stands on the wire, without its dash and line end."""

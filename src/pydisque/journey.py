@@ -157,6 +157,8 @@ class Journey:
         if not node.avoided or all(other.avoided for other in self._unvisited()):
             return False
         self._visited.discard(node)
+        if node is self._here:  # it was to come first; now it takes its place in the order
+            self._here = None
         return True
 
     def calls_for(self, node: Node, now: float) -> list[tuple[Call[Any], Command[Any]]]:

@@ -32,9 +32,6 @@ R = TypeVar("R")
 
 DEFAULT_TIMEOUT = 5.0
 
-# A node looks at its waiting clients ten times a second; under load it may be a second late.
-SLACK = 2.0
-
 # A piece small enough to fit the buffers on the way, so that a node which stops reading until its
 # replies are fetched cannot keep us from fetching them.
 PIECE_BYTES = 32768
@@ -66,8 +63,8 @@ class Transport:
         *,
         resend_add: bool,
     ) -> None:
-        self._timeout: float | None = options.get("socket_timeout", DEFAULT_TIMEOUT)
-        timeouts = {"socket_timeout": self._timeout, "socket_connect_timeout": self._timeout}
+        timeout: float | None = options.get("socket_timeout", DEFAULT_TIMEOUT)
+        timeouts = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
         self._options = timeouts | options
         self._pack = packer(options)
         self._patience = patience
@@ -76,7 +73,7 @@ class Transport:
         self._nodes = Nodes(addresses)
         self._lines: dict[Node, Line] = {}
         self._line: Line | None = None
-        self._lock = threading.Lock()  # held while nodes are learnt, never while anything is sent
+        self._lock = threading.Lock()  # held while nodes or jobs are counted, never while sending
         self._closing = threading.Event()
         for node in self._nodes:
             self._line_to(node)
@@ -97,7 +94,7 @@ class Transport:
             return self._travel(command, started)
         replies: list[Any] = []
         try:
-            connection.exchange(request, replies, 1, self._patience_with(command.wait))
+            connection.exchange(request, replies, 1, command.wait)
         except ConnectionLostError as error:
             return self._travel(command, started, line, connection, error)
         line.give_back(connection)
@@ -225,7 +222,7 @@ class Transport:
         """Send one piece; false if the node is not to be used any longer."""
         replies: list[Any] = []
         try:
-            connection.exchange(request, replies, len(calls), self._patience_with(wait))
+            connection.exchange(request, replies, len(calls), wait)
         except ConnectionLostError as error:
             self._take(journey, line, calls, replies)
             self._lost(journey, line, connection, calls[len(replies) :], error)
@@ -275,18 +272,13 @@ class Transport:
         if calls:
             yield calls, bytes(request), wait
 
-    def _patience_with(self, wait: float | None) -> float | None:
-        """Seconds to wait for an answer which the node itself may put off for so long."""
-        if wait is None or self._timeout is None:
-            return None
-        return max(self._timeout, wait + SLACK)
-
     # The lines
 
     def _line_to(self, node: Node) -> Line:
         line = self._lines.get(node)
         if line is None:
-            line = self._lines[node] = Line(node, redis_client(node.address, self._options))
+            made = Line(node, redis_client(node.address, self._options))
+            line = self._lines.setdefault(node, made)  # another thread may have been faster
         return line
 
     def _open(self, line: Line) -> Connection:
@@ -318,14 +310,15 @@ class Transport:
     def _follow(self, jobs: Any) -> None:
         """Count jobs and perhaps move; whatever fails in this, the jobs are safe."""
         here = self._line
-        if not self._following.received(job[1] for job in jobs or ()) or here is None:
-            return
+        with self._lock:
+            if not self._following.received(job[1] for job in jobs or ()) or here is None:
+                return
         try:
             hello = self.run(commands.hello())
-            if self._line is here:
-                with self._lock:
+            with self._lock:
+                if self._line is here:
                     self._nodes.learn(here.node, hello)
-            best = self._following.choose(self._nodes, here.node)
+                best = self._following.choose(self._nodes, here.node)
             if best is not None:
                 there = self._line_to(best)
                 there.give_back(there.idle(monotonic()) or self._open(there))

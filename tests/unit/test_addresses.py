@@ -24,6 +24,8 @@ from pydisque.addresses import Address, parse_addresses
         ("disques://host", Address("host", 7711, tls=True)),
         ("disque://:p%40ss@host", Address("host", username=None, password="p@ss")),
         ("disque://pass@host", Address("host", password="pass")),
+        ("disque://:p:a@ss@host", Address("host", password="p:a@ss")),
+        ("disque://me:p:ass@host", Address("host", username="me", password="p:ass")),
         ("disque://me:pass@[::1]:1", Address("::1", 1, username="me", password="pass")),
     ],
 )

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import redis
-from fake_node import FakeNode, array, bulk
 
 import pydisque
+from fake_node import FakeNode, array, bulk
 from pydisque import Client, DisqueError, Job, JobInfo
 from pydisque.client import Client as ClientOfOldImports
 
@@ -251,6 +251,13 @@ def test_error_replies(node, client):
     assert node.connections == 1
 
 
+def test_an_answer_too_many_is_nobodys(node, client):
+    """A node that answers twice does not make the next command take the second answer for its."""
+    node.answers["QLEN"] = b":1\r\n:2\r\n"
+    assert client.qlen("q") == 1
+    assert client.ping() is True
+
+
 def test_bad_arguments_are_not_sent(node, client):
     """What is refused never reaches the node."""
     for call in (
@@ -258,6 +265,8 @@ def test_bad_arguments_are_not_sent(node, client):
         lambda: client.get_job([], count=0),
         lambda: client.add_job("q", "b", colour=True),
         lambda: client.iter_jobs(state="gone"),
+        lambda: client.add_jobs("q", "body"),
+        lambda: client.execute_command("MONITOR"),
     ):
         with pytest.raises((ValueError, TypeError)):
             call()

@@ -6,11 +6,12 @@ import logging
 import socket
 import threading
 from collections.abc import Iterator
+from time import monotonic
 
 import pytest
 import redis.exceptions
-from fake_node import HANG_UP, SILENCE, FakeNode, array, bulk
 
+from fake_node import HANG_UP, SILENCE, FakeNode, array, bulk
 from pydisque import (
     Client,
     ConnectionLostError,
@@ -20,6 +21,7 @@ from pydisque import (
     PausedError,
     UnreachableError,
 )
+from pydisque.connection import SLACK
 
 LEAVING = b"-LEAVING This node is leaving the cluster, please connect to a different one\r\n"
 LOADING = b"-LOADING Disque is loading the dataset in memory\r\n"
@@ -273,6 +275,16 @@ def test_connect_prefers_a_node_that_stays(two):
         assert client.connected_node.port == two[0].port
 
 
+def test_a_node_that_begins_to_leave_is_left(two):
+    """A node in use whose connection broke, and which now says it is leaving, gives way."""
+    with client_of(*two) as client:
+        client.connect()
+        two[0].priority = 100
+        two[0].hang_up()
+        assert client.pipeline().qlen("q").execute() == [0]
+        assert client.connected_node.port == two[1].port
+
+
 def test_a_loading_node_is_waited_for():
     """A node that is reading its journal is asked again until it is ready."""
     replies = iter([LOADING, LOADING])
@@ -336,6 +348,16 @@ def test_get_job_waits_longer_than_the_socket_timeout():
     with FakeNode(GETJOB=late) as node, client_of(node, socket_timeout=0.1) as client:
         assert client.get_job(["q"], timeout=250) == []
         assert node.count("GETJOB") == 1
+
+
+def test_a_command_that_does_not_wait_has_the_socket_timeout(two):
+    """A node's silence on a plain command is noticed after socket_timeout, however short it is."""
+    two[0].answers["QLEN"] = SILENCE
+    with client_of(*two, socket_timeout=0.1) as client:
+        started = monotonic()
+        assert client.qlen("q") == 0
+        assert monotonic() - started < SLACK
+        assert client.connected_node.port == two[1].port
 
 
 # Following

@@ -10,8 +10,8 @@ import threading
 
 import pytest
 import redis.exceptions
-from fake_node import SILENCE, FakeNode, bulk
 
+from fake_node import SILENCE, FakeNode, bulk
 from pydisque import Client
 
 

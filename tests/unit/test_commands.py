@@ -64,7 +64,9 @@ def test_words(command, words):
         (lambda: commands.add_job("q", "b", -1), ValueError, "timeout must be 0 or more, not -1"),
         (lambda: commands.add_job("q", "b", True), TypeError, "timeout must be an int, not True"),
         (lambda: commands.add_job("q", "b", 1.5), TypeError, "timeout must be an int, not 1.5"),
-        (lambda: commands.add_job("q", "b", "1"), TypeError, "timeout must be an int, not '1'"),
+        (lambda: commands.add_job("q", "b", "x"), TypeError, "timeout must be an int, not 'x'"),
+        (lambda: commands.add_job("q", "b", "1.5"), TypeError, "timeout must be an int"),
+        (lambda: commands.add_job("q", "b", "-1"), ValueError, "timeout must be 0 or more"),
         (lambda: commands.add_job("q", "b", None), TypeError, "timeout must be an int, not None"),
         (lambda: commands.add_job("q", None), TypeError, "job must be str, bytes"),
         (lambda: commands.add_job("q", True), TypeError, "job must be str, bytes"),
@@ -85,16 +87,16 @@ def test_words(command, words):
          "replicate must be 1 with retry=0"),
         (lambda: commands.add_job("q", "b", asinc=True), TypeError, "'asinc'"),
         (lambda: commands.get_job([]), ValueError, "queues must hold at least one name"),
-        (lambda: commands.get_job("q"), TypeError, "queues must be a list of names"),
-        (lambda: commands.get_job(b"q"), TypeError, "queues must be a list of names"),
-        (lambda: commands.get_job(None), TypeError, "queues must be a list of names"),
+        (lambda: commands.get_job("q"), TypeError, "queues must be a list, such as ['mail']"),
+        (lambda: commands.get_job(b"q"), TypeError, "queues must be a list, such as ['mail']"),
+        (lambda: commands.get_job(None), TypeError, "queues must be a list, such as ['mail']"),
         (lambda: commands.get_job([None]), TypeError, "each of queues must be str"),
         (lambda: commands.get_job(["q"], timeout=-1), ValueError, "timeout must be 0 or more"),
         (lambda: commands.get_job(["q"], count=0), ValueError, "count must be 1 or more, not 0"),
         (lambda: commands.ack_job(["x"]), TypeError, "given one by one"),
         (lambda: commands.working(None), TypeError, "a job ID is str or bytes"),
         (lambda: commands.show(3), TypeError, "a job ID is str or bytes"),
-        (lambda: commands.qpeek("q", "3"), TypeError, "count must be an int"),
+        (lambda: commands.qpeek("q", None), TypeError, "count must be an int"),
         (lambda: commands.pause("q"), ValueError, "pause needs one of kw_in, kw_out"),
         (lambda: commands.qscan("x"), ValueError, "cursor must be 0 or a cursor from"),
         (lambda: commands.qscan(-1), ValueError, "cursor must be between 0"),
@@ -104,6 +106,7 @@ def test_words(command, words):
         (lambda: commands.jscan(state=[1]), TypeError, "state must be one of"),
         (lambda: commands.jscan(reply="some"), ValueError, "reply must be one of all, id"),
         (lambda: raw((), repr), TypeError, "a command needs a name"),
+        (lambda: raw(("monitor",), repr), ValueError, "MONITOR answers without end"),
         (lambda: raw(("QLEN", None), repr), TypeError, "each argument must be str"),
     ],
 )  # fmt: skip
@@ -136,6 +139,16 @@ class Index:
 def test_kin_of_str_and_int_are_taken():
     """Subclasses of str and whatever counts as a whole number are taken for what they are."""
     assert commands.add_job(Name("q"), "b", Index()).args == ("ADDJOB", "q", "b", 7)
+
+
+def test_numbers_may_be_text():
+    """The text of a whole number is taken for it: the old client sent it, read from settings."""
+    assert commands.add_job("q", "b", "500", retry=b"0").args == (
+        "ADDJOB", "q", "b", 500, "RETRY", 0,
+    )  # fmt: skip
+    assert commands.get_job(["q"], timeout="1500").wait == 1.5
+    with pytest.raises(ValueError, match="delay must be less than ttl"):
+        commands.add_job("q", "b", delay="10", ttl="9")
 
 
 def test_jobs_with_counters():

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+import threading
 from time import monotonic
 
 import hiredis
 import pytest
 import redis.exceptions
 
+from fake_node import FakeNode
 from pydisque.addresses import Address
-from pydisque.connection import MAX_IDLE, Connection, Line, redis_client
+from pydisque.connection import MAX_IDLE, SLACK, Connection, Line, redis_client
 from pydisque.errors import ConnectionLostError, DisqueError, error_from_reply
 from pydisque.nodes import Node
 
@@ -33,7 +35,7 @@ def test_replies_in_pieces(pair):
     theirs.sendall(b":1\r\n-PAUSED later\r\n$3\r\na")
     theirs.sendall(b"bc\r\n")
     replies: list[object] = []
-    connection.exchange(b"x", replies, 3, 5)
+    connection.exchange(b"x", replies, 3, 0.0)
     assert replies[0] == 1
     assert isinstance(replies[1], DisqueError)
     assert replies[2] == b"abc"
@@ -50,19 +52,70 @@ def test_a_loss_after_sending(pair, sent, text):
     theirs.shutdown(socket.SHUT_WR)
     replies: list[object] = []
     with pytest.raises(ConnectionLostError, match=text) as caught:
-        connection.exchange(b"x", replies, 2, 5)
+        connection.exchange(b"x", replies, 2, 0.0)
     assert caught.value.sent
     assert replies == ([1] if sent.startswith(b":1\r\n") else [])
     assert connection.closed
 
 
-def test_silence(pair):
+@pytest.mark.parametrize("more", [b":2\r\n", b":2"])
+def test_an_answer_too_many(pair, more):
+    """What a node sends beyond its replies never answers the next command."""
+    connection, theirs = pair
+    theirs.sendall(b":1\r\n" + more)
+    replies: list[object] = []
+    connection.exchange(b"x", replies, 1, 0.0)
+    assert replies == [1]
+    assert connection.closed
+
+
+@pytest.fixture
+def hasty():
+    """A connection whose own timeout is short."""
+    ours, theirs = socket.socketpair()
+    ours.settimeout(0.01)
+    with theirs:
+        connection = Connection(ours, hiredis.Reader(replyError=error_from_reply))
+        yield connection, theirs
+        connection.close()
+
+
+def test_silence(hasty):
     """No answer in time is a loss, and the connection is closed lest the answer come late."""
-    connection, _ = pair
+    connection, _ = hasty
     with pytest.raises(ConnectionLostError, match=r"no answer within 0.01 s") as caught:
-        connection.exchange(b"x", [], 1, 0.01)
+        connection.exchange(b"x", [], 1, 0.0)
     assert caught.value.sent
     assert connection.closed
+
+
+@pytest.mark.parametrize("wait", [0.02, None])
+def test_a_long_wait(hasty, wait):
+    """A command that waits may take longer than the others, which then are as before."""
+    connection, theirs = hasty
+    timer = threading.Timer(0.05, theirs.sendall, [b":1\r\n"])
+    timer.start()
+    replies: list[object] = []
+    connection.exchange(b"x", replies, 1, wait)
+    timer.join()
+    assert replies == [1]
+    with pytest.raises(ConnectionLostError, match=r"no answer within 0.01 s"):
+        connection.exchange(b"x", [], 1, 0.0)
+
+
+def test_patience(pair, hasty):
+    """A command that waits has its own time and some slack, one that does not the usual."""
+    (slow, _), (quick, _) = pair, hasty
+    assert [slow.patience(wait) for wait in (0.0, 0.5, 10.0, None)] == [5, 5, 10 + SLACK, None]
+    assert [quick.patience(wait) for wait in (0.0, 0.5, None)] == [0.01, 0.5 + SLACK, None]
+
+
+def test_silence_ends_a_long_wait(hasty, monkeypatch):
+    """A wait with an end is a loss when it has passed."""
+    connection, _ = hasty
+    monkeypatch.setattr("pydisque.connection.SLACK", 0.01)
+    with pytest.raises(ConnectionLostError, match=r"no answer within 0.03 s"):
+        connection.exchange(b"x", [], 1, 0.02)
 
 
 def test_a_peer_that_vanished(pair):
@@ -83,7 +136,7 @@ def test_a_command_that_did_not_leave_whole_was_not_sent(pair):
     connection, theirs = pair
     theirs.close()
     with pytest.raises(ConnectionLostError) as caught:
-        connection.exchange(b"x", [], 1, 5)
+        connection.exchange(b"x", [], 1, 0.0)
     assert not caught.value.sent
 
 
@@ -92,7 +145,7 @@ def test_a_part_of_many_may_have_been_carried_out(pair):
     connection, theirs = pair
     theirs.close()
     with pytest.raises(ConnectionLostError) as caught:
-        connection.exchange(b"x", [], 2, 5)
+        connection.exchange(b"x", [], 2, 0.0)
     assert caught.value.sent
 
 
@@ -105,7 +158,7 @@ def test_an_interrupted_connection_is_closed(pair):
 
     connection._recv = interrupt
     with pytest.raises(KeyboardInterrupt):
-        connection.exchange(b"x", [], 1, 5)
+        connection.exchange(b"x", [], 1, 0.0)
     assert connection.closed
 
 
@@ -154,6 +207,18 @@ def test_a_node_that_hung_up_is_noticed_before_anything_is_sent():
     line.give_back(connection)
     assert line.idle(first_used + 1) is None
     assert connection.closed
+
+
+def test_a_connection_nobody_holds_is_closed():
+    """A connection lost to an interruption is closed, although its line closes all on `close`."""
+    with FakeNode() as node:
+        client = redis_client(Address("127.0.0.1", node.port), {})
+        line = Line(Node(Address("127.0.0.1", node.port)), client)
+        connection, _ = line.open()
+        sock = connection._sock
+        del connection
+        assert sock.fileno() == -1
+        client.close()
 
 
 def test_idle_connections_are_bounded():

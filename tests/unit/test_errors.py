@@ -29,6 +29,11 @@ def test_err_is_dropped_from_the_text():
     assert error.reply == "ERR syntax error"
 
 
+def test_errors_show_their_text():
+    """In a list of results, such as that of add_jobs, an error says what it is."""
+    assert repr(error_from_reply("PAUSED later")) == "PausedError('PAUSED later')"
+
+
 @pytest.mark.parametrize("reply", ["", "NEWS of tomorrow", "LEAVINGS", "ERR", "\ufffd"])
 def test_unknown_words(reply):
     """A reply with an unknown word is an error all the same."""

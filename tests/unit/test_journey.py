@@ -232,6 +232,20 @@ def test_a_leaving_node_is_put_off():
     assert not journey.postpone(a)
 
 
+def test_a_leaving_node_is_put_off_even_when_in_use():
+    """The node in use, where a journey begins, gives way too once it says that it is leaving."""
+    known = Nodes(parse_addresses("n:1,n:2"))
+    a, b = known
+    journey = Journey(known, [Call(READ)], PATIENCE, 0.0, here=a)
+    assert journey.step(0.0, 0.0) is a
+    a.priority = 100
+    assert journey.postpone(a)
+    assert journey.step(0.0, 0.0) is b
+    down(journey, b)
+    assert journey.step(0.0, 0.0) is a
+    assert not journey.postpone(a)
+
+
 def test_each_command_of_a_batch_has_its_own_fate():
     """Of a batch whose connection broke the answered are done, the others go on by their kind."""
     batch = (READ, ADD, READ, ADD, UNKNOWN)

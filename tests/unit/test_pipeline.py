@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import redis.exceptions
-from fake_node import HANG_UP, FakeNode
 
+from fake_node import HANG_UP, FakeNode
 from pydisque import Client, ConnectionLostError, MaxLenError, PausedError
 from pydisque.transport import PIECE_COMMANDS
 

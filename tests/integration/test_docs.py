@@ -1,0 +1,41 @@
+"""The README and the guides do what they say: their Python blocks are run as they stand.
+
+The blocks of one page are run in order, in one namespace, against a node of their own. What a page
+shows as a test is called with the fixtures that it names.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def blocks(page: Path) -> list[str]:
+    return BLOCK.findall(page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda page: page.name)
+def test_the_python_on_a_page_runs(page, request, disque_server):
+    """Every Python block of a page runs without an error."""
+    namespace: dict[str, object] = {"__name__": "a_page"}
+    for block in blocks(page):
+        code = block.replace("localhost:7711", disque_server.address)
+        exec(compile(code, page.name, "exec"), namespace)
+    for name, value in list(namespace.items()):
+        if name.startswith("test_"):
+            wanted = inspect.signature(value).parameters
+            value(**{fixture: request.getfixturevalue(fixture) for fixture in wanted})
+
+
+def test_every_link_to_a_file_leads_somewhere():
+    """A link in the README or the guides to a file of this repository finds it."""
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
