@@ -91,6 +91,8 @@ class Connection(Session, asyncio.Protocol):
         node = self.node
         node.received_bytes += len(data)
         node.store.tick()
+        if node.store.ready:  # jobs fell due just now: they are for those who wait already
+            node.serve()
         self.last_used = node.store.now
         if self.blocked or self._requests or self._closing:
             self._keep(data)

@@ -8,6 +8,7 @@ whoever has clients waiting there. Section numbers are those of the protocol not
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush
 from itertools import islice
@@ -18,6 +19,9 @@ from sortedcontainers import SortedDict
 from pydisque.errors import MaxLenError, NoJobError, PausedError, TooLateError
 from pydisque.node.job import ACTIVE, QUEUED, Job, check_ids, ttl_field
 from pydisque.node.queue import Queue
+
+LONGEST = 2**63 - 1
+"""The longest time that can be told: an integer reply has 64 bits."""
 
 PAGES = 1024
 """JSCAN goes through the jobs page by page, so its cursor stays true whatever comes and goes."""
@@ -100,7 +104,8 @@ class Engine:
         self._active = 0  # jobs whose retry or delay runs: how many of _retries are not stale
         self._expiring: dict[int, list[bytes]] = {}  # by etime; IDs of jobs long gone among them
         self._unlisted = self._swept = self.added  # of all added, how many are not listed there
-        self._spent: dict[bytes, Job] = {}  # at-most-once jobs that were handed out, oldest first
+        self._spent: OrderedDict[bytes, Job] = OrderedDict()
+        """At-most-once jobs that were handed out, oldest first; a dict is slow to give up those."""
 
     # Time
 
@@ -378,7 +383,8 @@ class Engine:
         if requeue is not None:
             announced = job.unqueued or requeue <= 500
             awake = min(expiry, requeue if announced else requeue - 500)
-        return JobState(job, max(0, job.etime - self.second), requeue, max(0, awake))
+        ttl = max(0, job.etime - self.second)
+        return JobState(job, ttl, requeue and min(requeue, LONGEST), max(0, min(awake, LONGEST)))
 
     def _ttl_field(self, ttl: int, retry: int) -> bytes:
         if len(self._fields) > 1000:

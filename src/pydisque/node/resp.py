@@ -88,7 +88,7 @@ class RequestParser:
             if self.pending + len(data) - position > MAX_REQUEST:
                 raise RequestTooLargeError
         except ProtocolError as error:
-            self.error = error
+            self.error = error.with_traceback(None)  # which would keep this parser, and its bytes
             return
         if position < len(data):
             self._chunks.append(data[position:])

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
 import os
 import signal
 import socket
+import stat
 import threading
 from collections.abc import Callable
 from typing import Self
@@ -71,6 +73,7 @@ class Server:
         self.unixsocket = unixsocket
         self._password = password or ""
         self._servers: list[asyncio.Server] = []
+        self._made_socket: str | None = None
         self._thread: threading.Thread | None = None
         self._closed: asyncio.Event | None = None
 
@@ -122,6 +125,7 @@ class Server:
         if self.unixsocket:
             _remove_stale(self.unixsocket)
             self._servers.append(await loop.create_unix_server(connection, self.unixsocket))
+            self._made_socket = self.unixsocket
 
     async def wait_closed(self) -> None:
         """Wait until SHUTDOWN, a signal or `close` ends the node."""
@@ -135,9 +139,9 @@ class Server:
         self._clock.stop()
         await self._hang_up()
         self._servers.clear()
-        if self.unixsocket:
+        if self._made_socket:  # not the one of another node, for which this one did not start
             with contextlib.suppress(OSError):
-                os.unlink(self.unixsocket)  # noqa: PTH108 - a string is what we have
+                os.unlink(self._made_socket)  # noqa: PTH108 - a string is what we have
         if self._closed:
             self._closed.set()
 
@@ -279,6 +283,8 @@ def _remove_stale(path: str) -> None:
         except FileNotFoundError:
             return
         except ConnectionRefusedError:
+            if not stat.S_ISSOCK(os.stat(path).st_mode):  # noqa: PTH116
+                raise FileExistsError(errno.EEXIST, f"{path} is a file, and no socket") from None
             os.unlink(path)  # noqa: PTH108
             return
-    raise OSError(98, f"{path} is in use: another node listens there")
+    raise OSError(errno.EADDRINUSE, f"{path} is in use: another node listens there")

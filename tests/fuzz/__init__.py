@@ -1,0 +1,1 @@
+"""Random and mutated bytes at a node's port."""

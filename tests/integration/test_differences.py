@@ -1,0 +1,207 @@
+"""The differences from Disque on purpose: one test for each row of docs/differences.md."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hiredis import ReplyError
+
+from pydisque.node import Server
+from servers import until
+from wire import Peer, pack
+
+TABLE = Path(__file__).parents[2] / "docs" / "differences.md"
+
+
+@pytest.fixture
+def node() -> Iterator[Server]:
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture
+def peer(node: Server) -> Iterator[Peer]:
+    with Peer(node.address) as peer:
+        yield peer
+
+
+def error(reply: object) -> str:
+    assert isinstance(reply, ReplyError), reply
+    return str(reply)
+
+
+def show(peer: Peer, job: bytes) -> dict[bytes, Any]:
+    shown = peer.ask("SHOW", job)
+    return dict(zip(shown[::2], shown[1::2], strict=True))
+
+
+def wait(seconds: float) -> None:
+    """Let time pass that is the very thing tested."""
+    time.sleep(seconds)
+
+
+def test_the_table_has_a_test_for_each_row() -> None:
+    """A row that is added to the table needs its test here."""
+    rows = re.findall(r"^\| (?!What|-)", TABLE.read_text(), re.MULTILINE)
+    tests = [name for name in globals() if name.startswith("test_row_")]
+    assert len(rows) == len(tests)
+
+
+def test_row_retry_counts_from_delivery(peer: Peer) -> None:
+    """A job that waited longer than its RETRY is not delivered again right after the first time."""
+    job = peer.ask("ADDJOB", "q", "x", 0, "RETRY", 1)
+    wait(1.3)
+    assert show(peer, job)[b"next-requeue-within"] == 1000
+    assert peer.ask("GETJOB", "FROM", "q")
+    delivered = time.monotonic()
+    assert 700 < show(peer, job)[b"next-requeue-within"] <= 1250
+    ((_, again, _, _, nacks, _, additional),) = peer.ask("GETJOB", "WITHCOUNTERS", "FROM", "q")
+    assert (again, nacks, additional) == (job, 0, 1)
+    assert time.monotonic() - delivered > 0.7
+
+
+def test_row_dequeue_starts_the_clock(peer: Peer) -> None:
+    """A dequeued job comes back RETRY seconds after the DEQUEUE, however long it was queued."""
+    job = peer.ask("ADDJOB", "q", "x", 0, "RETRY", 1)
+    wait(0.6)
+    assert peer.ask("DEQUEUE", job) == 1
+    assert 700 < show(peer, job)[b"next-requeue-within"] <= 1250
+    assert peer.ask("GETJOB", "FROM", "q")[0][1] == job
+
+
+def test_row_redis_handshake(peer: Peer) -> None:
+    """HELLO with a version is Redis's handshake, without one it is Disque's."""
+    assert peer.ask("HELLO", 2)[:2] == [b"server", b"disque"]
+    assert peer.ask("HELLO", 3, "SETNAME", "me")[b"proto"] == 3
+    assert error(peer.ask("HELLO", 9)) == "NOPROTO unsupported protocol version"
+    assert peer.ask("HELLO")[:2] == [1, peer.ask("CLUSTER", "MYID")]
+
+
+def test_row_client_setinfo_and_id(peer: Peer) -> None:
+    """What redis-py says about itself is taken, and a connection may ask for its number."""
+    assert peer.ask("CLIENT", "SETINFO", "LIB-NAME", "redis-py") == b"OK"
+    assert b"id=%d " % peer.ask("CLIENT", "ID") in peer.ask("CLIENT", "LIST")
+
+
+def test_row_auth_with_user() -> None:
+    """A user name may stand before the password; there is one user, ``default``."""
+    with Server(password="secret") as server, Peer(server.address) as peer:
+        assert error(peer.ask("AUTH", "root", "secret")) == "ERR invalid password"
+        assert peer.ask("AUTH", "default", "secret") == b"OK"
+
+
+def test_row_command_docs(peer: Peer) -> None:
+    """redis-cli's question at its start is answered."""
+    assert peer.ask("COMMAND", "DOCS", "ping")[1][:2] == [b"summary", b"Ask for a sign of life."]
+
+
+def test_row_no_cluster(peer: Peer) -> None:
+    """CLUSTER MEET is refused with the reason, and the node stays alone."""
+    assert "no cluster" in error(peer.ask("CLUSTER", "MEET", "127.0.0.1", 7711))
+    assert b"cluster_known_nodes:1" in peer.ask("CLUSTER", "INFO")
+
+
+def test_row_no_journal(peer: Peer) -> None:
+    """Nothing that would promise a file is accepted."""
+    assert "Invalid argument 'yes'" in error(peer.ask("CONFIG", "SET", "appendonly", "yes"))
+    assert peer.ask("CONFIG", "SET", "appendonly", "no") == b"OK"
+    assert "Unknown DEBUG subcommand" in error(peer.ask("DEBUG", "LOADAOF"))
+    assert b"aof_enabled:0" in peer.ask("INFO", "persistence")
+
+
+@pytest.mark.parametrize("word", ["SEGFAULT", "ASSERT", "OOM", "RESTART", "CRASH-AND-RECOVER"])
+def test_row_no_crash_on_demand(peer: Peer, word: str) -> None:
+    """DEBUG's ways to end a server are unknown here."""
+    assert "Unknown DEBUG subcommand" in error(peer.ask("DEBUG", word))
+    assert peer.ask("PING") == b"PONG"
+
+
+def test_row_parameters_without_effect(peer: Peer) -> None:
+    """They can be set and read back."""
+    for name, value in (("hz", "50"), ("maxmemory-samples", "9"), ("appendfsync", "always")):
+        assert peer.ask("CONFIG", "SET", name, value) == b"OK"
+        assert peer.ask("CONFIG", "GET", name) == [name.encode(), value.encode()]
+
+
+def test_row_large_numbers(peer: Peer) -> None:
+    """RETRY, DELAY and TTL beyond 32 bits mean what they say."""
+    job = peer.ask("ADDJOB", "q", "x", 0, "RETRY", 2**32, "DELAY", 2**32 + 1, "TTL", 2**40)
+    shown = show(peer, job)
+    assert (shown[b"retry"], shown[b"delay"]) == (2**32, 2**32 + 1)
+    assert 0 <= 2**40 - shown[b"ttl"] < 10
+    assert shown[b"next-requeue-within"] > 2**32 * 1000
+    assert job.endswith(b"-ffff")
+
+
+def test_row_lone_line_feeds(peer: Peer) -> None:
+    """A line feed ends an inline command, and nothing else is lost."""
+    peer.raw(b"PING\nPING\nPING x\r\n")
+    assert [peer.read() for _ in range(3)] == [b"PONG", b"PONG", b"x"]
+
+
+def test_row_nul_bytes(peer: Peer) -> None:
+    """A NUL ends an inline line; in a length it is a fault that is told."""
+    peer.raw(b"PING a\0b\r\nPING\r\n*1\0\r\n")
+    assert peer.rest().endswith(b"a\r\n+PONG\r\n-ERR Protocol error: invalid multibulk length\r\n")
+
+
+def test_row_long_lines(peer: Peer) -> None:
+    """A line of more than 64 KiB is refused, also when its end came with it."""
+    peer.raw(b"PING " + b"x" * 65_532 + b"\r\n")
+    assert peer.rest() == b"-ERR Protocol error: too big inline request\r\n"
+
+
+def test_row_kill_nobody(node: Server, peer: Peer) -> None:
+    """Number 0 is nobody's, so CLIENT KILL ID 0 kills nobody."""
+    with Peer(node.address) as other:
+        assert other.ask("PING") == b"PONG"
+        assert peer.ask("CLIENT", "KILL", "ID", 0) == 0
+        assert other.ask("PING") == b"PONG"
+
+
+@pytest.mark.parametrize("last", [pack("QUIT"), b"*x\r\n"])
+def test_row_silent_end(peer: Peer, last: bytes) -> None:
+    """A silenced client that quits, or errs, is hung up on without a word."""
+    peer.raw(pack("CLIENT", "REPLY", "OFF") + pack("PING") + last)
+    assert peer.rest() == b""
+
+
+def test_row_monitors_must_read(node: Server, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A monitor that leaves too much unread is cut off."""
+    monkeypatch.setattr("pydisque.node.node.MONITOR_BACKLOG", 1000)
+    with Peer(node.address) as monitor:
+        monitor.ask("MONITOR")
+        word = b"x" * 100_000
+
+        def cut_off() -> bool:
+            peer.ask("PING", word)
+            return bool(peer.ask("CLIENT", "LIST").count(b"\n") == 1)
+
+        until(cut_off)
+
+
+def test_row_timeouts_are_kept(node: Server, peer: Peer) -> None:
+    """With many waiting clients a timeout of a tenth of a second is no whole one."""
+    others = [Peer(node.address) for _ in range(150)]
+    for other in others:
+        other.send("GETJOB", "FROM", "nothing")
+    started = time.monotonic()
+    assert peer.ask("GETJOB", "TIMEOUT", 100, "FROM", "q") is None
+    assert 0.09 < time.monotonic() - started < 0.9
+    for other in others:
+        other.sock.close()
+
+
+def test_row_spent_jobs_make_room(peer: Peer) -> None:
+    """When memory is short as many spent jobs as it takes are given up, before one command."""
+    for _ in range(10):
+        peer.ask("ADDJOB", "q", b"x" * 1_000_000, 0, "RETRY", 0)
+    peer.ask("GETJOB", "COUNT", 10, "FROM", "q")
+    assert peer.ask("CONFIG", "SET", "maxmemory", 5_000_000) == b"OK"
+    assert peer.ask("NACK") == 0
+    assert 0 < int(peer.ask("INFO", "jobs").split(b":")[1]) < 5

@@ -1,0 +1,1 @@
+"""The node's parts, each alone: no socket, no clock."""

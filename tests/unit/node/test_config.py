@@ -1,0 +1,148 @@
+"""The parameters of a node: what is shown, what may be set to what, which names a pattern fits."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pydisque.errors import DisqueError
+from pydisque.node.config import PARAMETERS, Config, glob
+
+
+def test_what_is_given_stands_over_the_defaults() -> None:
+    """A node starts from the defaults and what it was told."""
+    config = Config(requirepass="secret", port="1")
+    assert (config["requirepass"], config["port"], config["timeout"]) == ("secret", "1", "0")
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "stored"),
+    [
+        ("maxmemory", "5", "5"),
+        ("maxmemory", "5b", "5"),
+        ("maxmemory", "2k", "2000"),
+        ("maxmemory", "2KB", "2048"),
+        ("maxmemory", "3m", "3000000"),
+        ("maxmemory", "3Mb", "3145728"),
+        ("maxmemory", "1g", "1000000000"),
+        ("maxmemory", "1gb", "1073741824"),
+        ("maxmemory", "", "0"),
+        ("maxmemory", "99999999999999999999", "9223372036854775807"),
+        ("timeout", "+007", "7"),
+        ("timeout", "", "0"),
+        ("hz", "0", "1"),
+        ("hz", "600", "500"),
+        ("TIMEOUT", "3", "3"),
+        ("loglevel", "DEBUG", "debug"),
+        ("maxmemory-policy", "NoEviction", "noeviction"),
+        ("appendonly", "no", "no"),
+        ("activerehashing", "No", "no"),
+        ("requirepass", "", ""),
+        ("client-output-buffer-limit", "normal 1 2 3", "normal 1 2 3"),
+    ],
+)
+def test_what_is_typed_and_what_is_stored(name: str, typed: str, stored: str) -> None:
+    """Sizes with their units, numbers and words are read as a Disque server reads them."""
+    config = Config()
+    assert config.set(name, typed) == name.lower()
+    assert config[name.lower()] == stored
+
+
+@pytest.mark.parametrize(
+    ("name", "typed"),
+    [
+        ("maxmemory", "-1"),
+        ("maxmemory", "1 mb"),
+        ("maxmemory", "1.5"),
+        ("maxmemory", "\u0663"),
+        ("maxmemory-samples", "0"),
+        ("timeout", "-1"),
+        ("timeout", " 5"),
+        ("timeout", "\u0663"),
+        ("timeout", "9223372036854775808"),
+        ("hz", "-1"),
+        ("slowlog-log-slower-than", "-1"),
+        ("maxclients", "0"),
+        ("loglevel", "loud"),
+        ("appendonly", "yes"),
+        ("maxmemory-policy", "lru"),
+        ("client-output-buffer-limit", "slave 0 0 0"),
+        ("client-output-buffer-limit", "normal 1 2"),
+    ],
+)
+def test_a_value_that_is_not_allowed_changes_nothing(name: str, typed: str) -> None:
+    """A refused value is named in the error, and the parameter stays as it was."""
+    config = Config()
+    with pytest.raises(DisqueError) as caught:
+        config.set(name, typed)
+    assert str(caught.value) == f"Invalid argument '{typed}' for CONFIG SET '{name}'"
+    assert config[name] == PARAMETERS[name].default
+
+
+@pytest.mark.parametrize("name", ["port", "bind", "bogus", ""])
+def test_what_cannot_be_set(name: str) -> None:
+    """Parameters fixed at the start, and those that do not exist, are refused by name."""
+    with pytest.raises(DisqueError, match=f"^Unsupported CONFIG parameter: {name}$"):
+        Config().set(name, "1")
+
+
+def test_a_bad_directory_says_why() -> None:
+    """CONFIG SET dir tells the system's reason."""
+    with pytest.raises(DisqueError, match=r"^Changing directory: No such file or directory$"):
+        Config().set("dir", "/nowhere/at/all")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fitting"),
+    [
+        ("h?", ["hz"]),
+        ("maxm*", ["maxmemory", "maxmemory-samples", "maxmemory-policy"]),
+        ("[gh]z", ["hz"]),
+        ("[a-h]z", ["hz"]),
+        ("[h-a]z", ["hz"]),
+        ("[^h]z", []),
+        ("[^a]z", ["hz"]),
+        ("h[z", ["hz"]),
+        ("h[]z", []),
+        (r"\h\z", ["hz"]),
+        (r"h\[", []),
+        ("HZ", []),
+        ("", []),
+        ("d*r", ["dir"]),
+        ("*r", ["dir"]),
+        ("p*t", ["port"]),
+    ],
+)
+def test_patterns(pattern: str, fitting: list[str]) -> None:
+    """Patterns of CONFIG GET fit as Disque's do, and show their finds in its order."""
+    assert [name for name, _ in Config().matching(pattern)] == fitting
+
+
+def test_a_star_fits_all_in_the_order_of_the_table() -> None:
+    """CONFIG GET * shows every parameter once."""
+    assert [name for name, _ in Config().matching("*")] == list(PARAMETERS)
+
+
+@given(st.text("abc*?", max_size=12), st.text("abc", max_size=12))
+def test_stars_and_marks_fit_what_they_should(pattern: str, text: str) -> None:
+    """For patterns without brackets the answer is that of a plain regular expression."""
+    plain = pattern.replace("*", ".*").replace("?", ".")
+    assert bool(glob(pattern)(text)) == bool(re.fullmatch(plain, text))
+
+
+@given(st.text("ab[]^-\\*?", max_size=12))
+def test_no_pattern_breaks_it(pattern: str) -> None:
+    """Any pattern, well formed or not, gives an answer."""
+    glob(pattern)("abab")
+
+
+def test_no_pattern_takes_long() -> None:
+    """A pattern made to be tried in every possible way is answered at once."""
+    started = time.monotonic()
+    assert Config().matching("*?" * 14 + "x") == []
+    assert glob("*a" * 30 + "b")("a" * 60) is None
+    assert time.monotonic() - started < 5
