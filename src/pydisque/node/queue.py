@@ -16,6 +16,10 @@ from sortedcontainers import SortedDict
 from pydisque.node.job import Job
 
 
+_NOTHING: SortedDict[int, Job] = SortedDict()
+"""What came back to the many queues that nothing came back to: making one takes its time."""
+
+
 class Queue:
     """Jobs by ctime: the ones that never left in `_fresh`, the ones put back in `_returned`."""
 
@@ -33,13 +37,15 @@ class Queue:
         self.append = (fresh := OrderedDict[int, Job]()).__setitem__
         """Put in a job that is younger than every other: ``append(job.ctime, job)``."""
         self._fresh = fresh
-        self._returned: SortedDict[int, Job] = SortedDict()
+        self._returned = _NOTHING
 
     def __len__(self) -> int:
         return len(self._fresh) + len(self._returned)
 
     def put_back(self, job: Job) -> None:
         """Put a job in its place by age."""
+        if self._returned is _NOTHING:
+            self._returned = SortedDict()
         self._returned[job.ctime] = job
 
     def take(self) -> Job | None:
