@@ -30,7 +30,29 @@ LAYERS = [
     "client",
 ]
 
-PURE = ["arguments", "replies", "addresses", "binding", "command", "commands", "nodes", "journey"]
+# The same for the node, which may also import `pydisque` itself, for its version, and `errors`.
+NODE_LAYERS = [
+    "resp",
+    "job",
+    "queue",
+    "engine",
+    "store",
+    "waiting",
+    "arguments",
+    "config",
+    "node",
+    "job_commands",
+    "server_commands",
+    "diagnostics",
+    "table",
+    "connection",
+    "server",
+]
+
+PURE = [
+    *("arguments", "replies", "addresses", "binding", "command", "commands", "nodes", "journey"),
+    *("node/resp", "node/job", "node/queue", "node/engine", "node/waiting", "node/arguments"),
+]
 NOT_IN_PURE = {"asyncio", "socket", "select", "sqlite3", "time", "random", "redis", "hiredis", "os"}
 
 
@@ -41,8 +63,9 @@ def imports_of(path: Path) -> set[str]:
         if isinstance(part, ast.Import):
             found |= {alias.name for alias in part.names}
         elif isinstance(part, ast.ImportFrom):
-            names = {f"pydisque.{alias.name}" for alias in part.names}
-            found |= names if part.module == "pydisque" else {part.module or ""}
+            names = {f"{part.module}.{alias.name}" for alias in part.names}
+            package = part.module in {"pydisque", "pydisque.node"}
+            found |= names if package else {part.module or ""}
     return found
 
 
@@ -52,6 +75,22 @@ def test_a_module_imports_only_what_is_below_it(name):
     below = {f"pydisque.{other}" for other in LAYERS[: LAYERS.index(name)]}
     ours = {other for other in imports_of(ROOT / f"{name}.py") if other.startswith("pydisque")}
     assert ours <= below
+
+
+@pytest.mark.parametrize("name", NODE_LAYERS)
+def test_a_module_of_the_node_imports_only_what_is_below_it(name):
+    """No file of the node calls upward, and none knows the client."""
+    below = {f"pydisque.node.{other}" for other in NODE_LAYERS[: NODE_LAYERS.index(name)]}
+    below |= {"pydisque.errors", "pydisque.__version__"}
+    ours = {m for m in imports_of(ROOT / "node" / f"{name}.py") if m.startswith("pydisque")}
+    assert ours <= below
+
+
+def test_every_module_has_its_layer():
+    """A new file of the client or the node is put into one of the lists above."""
+    tools = {"__init__", "__main__", "cli", "demo", "pytest_plugin"}
+    assert {path.stem for path in ROOT.glob("*.py")} - tools == set(LAYERS)
+    assert {path.stem for path in (ROOT / "node").glob("*.py")} - tools == set(NODE_LAYERS)
 
 
 @pytest.mark.parametrize("name", PURE)
