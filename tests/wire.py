@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Any, Self
 
 import hiredis
+from hiredis import ReplyError
 
 from pydisque.node import resp
+from servers import until
 
 SILENCE = 0.15
 """Seconds without a byte that count as no answer."""
@@ -96,3 +99,36 @@ class Peer:
             return True
         finally:
             self.sock.settimeout(20)
+
+
+Connect = Callable[[], Peer]
+"""Makes a further connection to the node under test."""
+
+
+def error(reply: object) -> str:
+    """The text of an error reply; anything else fails the test."""
+    assert isinstance(reply, ReplyError), reply
+    return str(reply)
+
+
+def info(peer: Peer, section: str = "all") -> dict[str, str]:
+    """What INFO tells."""
+    lines = peer.ask("INFO", section).decode().split("\r\n")
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+def blocked(peer: Peer, queue: str) -> int:
+    """How many clients wait for a queue."""
+    stat = peer.ask("QSTAT", queue)
+    return stat[stat.index(b"blocked") + 1] if stat else 0
+
+
+def wait_for_blocked(peer: Peer, queue: str, count: int) -> None:
+    """Wait until so many do."""
+    until(lambda: blocked(peer, queue) == count)
+
+
+def clients(peer: Peer) -> list[dict[str, str]]:
+    """What CLIENT LIST tells of each, the oldest first."""
+    lines = peer.ask("CLIENT", "LIST").decode().splitlines()
+    return [dict(field.split("=", 1) for field in line.split(" ")) for line in lines]
