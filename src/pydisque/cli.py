@@ -42,7 +42,7 @@ def main() -> None:
 def serve(
     host: str, port: int, unixsocket: str | None, password: str | None, log_level: str
 ) -> None:
-    r"""Run a node until Ctrl-C, SIGTERM or SHUTDOWN.
+    """Run a node until Ctrl-C, SIGTERM or SHUTDOWN.
 
     It keeps its jobs in memory: they are gone when it stops.
 
@@ -50,7 +50,7 @@ def serve(
     Examples:
       pydisque serve
       pydisque serve --port 7712 --unixsocket /tmp/disque.sock
-    """
+    """  # noqa: D301 - what looks like an escape is one: it keeps click from filling the lines
     from pydisque.node import Server  # noqa: PLC0415 - clients need no server
 
     logging.basicConfig(

@@ -15,7 +15,6 @@ from sortedcontainers import SortedDict
 
 from pydisque.node.job import Job
 
-
 _NOTHING: SortedDict[int, Job] = SortedDict()
 """What came back to the many queues that nothing came back to: making one takes its time."""
 
