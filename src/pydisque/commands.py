@@ -75,26 +75,35 @@ def add_job(
     milliseconds = arguments.integer("timeout", timeout, 0)
     args: list[Argument] = ["ADDJOB", arguments.text("queue_name", queue_name)]
     args += arguments.text("job", job), milliseconds
-    # Spelled out, since this is the command sent most: 0 is a value, only None is none.
-    if replicate is not None:
-        replicate = arguments.integer("replicate", replicate, 1, 65535)
-        args += "REPLICATE", replicate
-    if delay is not None:
-        delay = arguments.integer("delay", delay, 0)
-        args += "DELAY", delay
-    if retry is not None:
-        retry = arguments.integer("retry", retry, 0)
-        args += "RETRY", retry
-    if ttl is not None:
-        ttl = arguments.integer("ttl", ttl, 1)
-        args += "TTL", ttl
-    if maxlen is not None:
-        args += "MAXLEN", arguments.integer("maxlen", maxlen, 1)
+    given = (replicate, delay, retry, ttl, maxlen)
+    if given != _NOTHING_GIVEN:  # mostly nothing is, and this is the command sent most
+        args += _add_options(*given)
     if asynchronous or (reserved and _reserved_async(reserved)):
         args.append("ASYNC")
-    _check_life(replicate, delay, retry, ttl)
     wait = milliseconds / 1000 if milliseconds else None
     return Command(tuple(args), _as_is, Resend.ONCE_PER_NODE, wait)
+
+
+_NOTHING_GIVEN = (None,) * 5
+
+
+def _add_options(replicate: Any, delay: Any, retry: Any, ttl: Any, maxlen: Any) -> list[Argument]:
+    """ADDJOB's options with a value; refuses what no node accepts, whatever its cluster is."""
+    args: list[Argument] = []
+    _option(args, "REPLICATE", replicate, 1, 65535)
+    _option(args, "DELAY", delay, 0)
+    _option(args, "RETRY", retry, 0)
+    _option(args, "TTL", ttl, 1)
+    _option(args, "MAXLEN", maxlen, 1)
+    given: dict[Any, Any] = dict(zip(args[::2], args[1::2], strict=True))
+    life = given.get("TTL", DEFAULT_TTL)
+    if given.get("DELAY", 0) >= life:
+        raise ValueError(f"delay must be less than ttl, which is {life}, not {given['DELAY']}")
+    if given.get("RETRY") == 0 and given.get("REPLICATE", 1) > 1:
+        raise ValueError(
+            f"replicate must be 1 with retry=0 (at most once), not {given['REPLICATE']}"
+        )
+    return args
 
 
 def _option(
@@ -102,10 +111,11 @@ def _option(
     word: str,
     value: Any,
     least: int = arguments.SMALLEST,
+    most: int = arguments.LARGEST,
 ) -> None:
     """Add an option that was given: 0 is a value, only None is none."""
     if value is not None:
-        args += word, arguments.integer(word.lower(), value, least)
+        args += word, arguments.integer(word.lower(), value, least, most)
 
 
 def _reserved_async(reserved: dict[str, bool | None]) -> bool | None:
@@ -113,16 +123,6 @@ def _reserved_async(reserved: dict[str, bool | None]) -> bool | None:
     if reserved:
         raise TypeError(f"add_job() got an unexpected keyword argument {next(iter(reserved))!r}")
     return wanted
-
-
-def _check_life(
-    replicate: int | None, delay: int | None, retry: int | None, ttl: int | None
-) -> None:
-    """Refuse what no node accepts, whatever its cluster looks like."""
-    if delay is not None and delay >= (life := DEFAULT_TTL if ttl is None else ttl):
-        raise ValueError(f"delay must be less than ttl, which is {life}, not {delay}")
-    if retry == 0 and replicate is not None and replicate > 1:
-        raise ValueError(f"replicate must be 1 with retry=0 (at most once), not {replicate}")
 
 
 def get_job(

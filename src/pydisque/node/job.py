@@ -5,7 +5,7 @@ A record decides nothing; the engine's rules move it from state to state.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from pydisque.errors import BadIDError
 
@@ -18,20 +18,12 @@ ID_LENGTH: Final = 40
 
 
 class Job:
-    """One job. Times are milliseconds of the engine's clock unless said otherwise.
+    """One job. Times are milliseconds of the engine's clock unless said otherwise."""
 
-    What most jobs never change stands on the class: a new job writes only what is its own.
-    """
-
-    state = QUEUED
-    delay = 0
-    """Seconds it was asked to wait before it was first queued."""
-    nacks = 0
-    additional_deliveries = 0
-    unqueued = False
-    """Not yet queued by its delay or ENQUEUE: the first time is no additional delivery."""
-    qtime: int | None = None
-    """When an active job is to be queued (again); None when it never will be."""
+    __slots__ = (
+        "additional_deliveries", "body", "ctime", "delay", "etime", "id", "nacks", "qtime",
+        "queue", "retry", "state", "unqueued",
+    )  # fmt: skip
 
     def __init__(
         self, id_: bytes, queue: bytes, body: bytes, ctime: int, etime: int, retry: int
@@ -45,9 +37,27 @@ class Job:
         """Unix second at which it expires."""
         self.retry = retry
         """Seconds from delivery to redelivery; 0 for at most once."""
+        self.state: bytes = QUEUED
+        self.qtime: int | None = None
+        """When an active job is to be queued (again); None when it never will be."""
+        self.delay = 0
+        """Seconds it was asked to wait before it was first queued."""
+        self.unqueued = False
+        """Not yet queued by its delay or ENQUEUE: the first time is no additional delivery."""
+        self.nacks = 0
+        self.additional_deliveries = 0
 
     def __repr__(self) -> str:
         return f"<Job {self.id.decode()} of {self.queue!r}: {self.state.decode()}>"
+
+
+class JobState(NamedTuple):
+    """What SHOW tells of a job; `ttl` in seconds, the two waits in milliseconds."""
+
+    job: Job
+    ttl: int
+    requeue_within: int | None
+    awake_within: int
 
 
 def check_ids(ids: list[bytes]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pydisque.errors import DisqueError, NoReplError
 from pydisque.node import arguments, resp
-from pydisque.node.engine import JobState
+from pydisque.node.job import JobState
 from pydisque.node.node import Session, jobs_reply
 
 NO_COPY = (
@@ -179,6 +179,6 @@ def pause(session: Session, args: list[bytes]) -> bytes:
     return resp.status(session.node.store.pause(args[1], to=arguments.pause(args)))
 
 
-def loadjob(session: Session, args: list[bytes]) -> bytes:  # noqa: ARG001 - a handler's shape
+def loadjob(session: Session, args: list[bytes]) -> bytes:
     """Serve the journal of a Disque server; refused from clients."""
     raise DisqueError("LOADJOB is a special command only processed from AOF")

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from heapq import merge
 from itertools import islice
+from typing import NamedTuple
 
 from sortedcontainers import SortedDict
 
@@ -74,3 +75,15 @@ class Queue:
     ) -> list[Job]:
         ctimes = islice(merge(fresh, returned, reverse=reverse), min(count, len(self)))
         return [self._fresh.get(ctime) or self._returned[ctime] for ctime in ctimes]
+
+
+class QueueState(NamedTuple):
+    """What QSTAT tells of a queue; times in seconds."""
+
+    name: bytes
+    length: int
+    age: int
+    idle: int
+    jobs_in: int
+    jobs_out: int
+    pause: bytes

@@ -23,14 +23,14 @@ _LEVELS = {
 }
 
 
-def ping(session: Session, args: list[bytes]) -> bytes:  # noqa: ARG001 - a handler's shape
+def ping(session: Session, args: list[bytes]) -> bytes:
     """Ask for a sign of life."""
     if len(args) > 2:
         raise DisqueError("wrong number of arguments for 'ping' command")
     return resp.bulk(args[1]) if len(args) == 2 else b"+PONG\r\n"
 
 
-def tell_time(session: Session, args: list[bytes]) -> bytes:  # noqa: ARG001 - a handler's shape
+def tell_time(session: Session, args: list[bytes]) -> bytes:
     """Tell the time as seconds and microseconds."""
     now = time.time_ns() // 1000
     return resp.bulks([b"%d" % (now // 1_000_000), b"%d" % (now % 1_000_000)])
@@ -212,7 +212,7 @@ def _hang_up(session: Session, sessions: list[Session]) -> None:
             other.abort()  # at once: it may be killed because it does not read
 
 
-def monitor(session: Session, args: list[bytes]) -> bytes:  # noqa: ARG001 - a handler's shape
+def monitor(session: Session, args: list[bytes]) -> bytes:
     """Show every command that is run from now on."""
     if session.monitoring:
         return b""
@@ -329,7 +329,7 @@ def _leaving(session: Session, choice: list[bytes]) -> bytes:
     return resp.OK
 
 
-def bgrewriteaof(session: Session, args: list[bytes]) -> bytes:  # noqa: ARG001 - a handler's shape
+def bgrewriteaof(session: Session, args: list[bytes]) -> bytes:
     """Compact the journal; a node in memory has none, so there is nothing to do."""
     return b"+Background append only file rewriting started\r\n"
 

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable
 from os import urandom
 from typing import Protocol
 
-from pydisque.node.engine import Engine, JobState, QueueState
-from pydisque.node.job import Job
+from pydisque.node.engine import Engine
+from pydisque.node.job import Job, JobState
+from pydisque.node.queue import QueueState
 
 
 class Store(Protocol):
