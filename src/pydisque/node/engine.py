@@ -8,6 +8,7 @@ whoever has clients waiting there. Section numbers are those of the protocol not
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush
@@ -82,31 +83,38 @@ class Engine:
         self._retries: list[tuple[int, bytes]] = []  # a heap; stale unless job.qtime says the same
         self._active = 0  # jobs whose retry or delay runs: how many of _retries are not stale
         self._expiring: dict[int, list[bytes]] = {}  # by etime; IDs of jobs long gone among them
+        self._expired: list[bytes] = []  # to be deleted
         self._unlisted = self._swept = self.added  # of all added, how many are not listed there
         self._spent: OrderedDict[bytes, Job] = OrderedDict()
         """At-most-once jobs that were handed out, oldest first; a dict is slow to give up those."""
 
     # Time
 
-    def advance(self, now: int) -> None:
-        """Move the time to `now` and do everything that fell due until then.
+    def advance(self, now: int, most: int = sys.maxsize) -> None:
+        """Move the time to `now` and do what fell due until then.
 
-        A time before the present one is taken for the present one.
+        A time before the present one is taken for the present one. When more than `most` jobs
+        are due the rest is left for the next call, and `next_due` says that it is time.
         """
-        if now <= self.now:
-            return
-        self.now = now
-        retries = self._retries
-        while retries and retries[0][0] <= now:
-            self._due(*heappop(retries))
+        self.now = now = max(now, self.now)
         if now // 1000 > self.second:
             self._next_second(now // 1000)
+        retries, expired = self._retries, self._expired
+        while most > 0 and retries and retries[0][0] <= now:
+            self._due(*heappop(retries))
+            most -= 1
+        while most > 0 and expired:
+            if job := self._find(expired.pop()):
+                self._remove(job)
+            most -= 1
         if len(retries) > 2 * self._active + 1024:
             retries[:] = [entry for entry in retries if self._is_running(*entry)]
             heapify(retries)
 
     def next_due(self) -> int | None:
-        """When the next delayed or unacknowledged job is to be queued."""
+        """When `advance` has something to do next; None when only expiry is ahead."""
+        if self._expired:
+            return self.now
         return self._retries[0][0] if self._retries else None
 
     def _find(self, id_: bytes) -> Job | None:
@@ -130,12 +138,11 @@ class Engine:
             self._queue_again(job)
 
     def _next_second(self, second: int) -> None:
-        """Delete what expired: a job goes one second after its etime (5.5)."""
+        """Note what expired: a job goes one second after its etime (5.5)."""
         for etime in range(self.second, second):
-            for id_ in self._expiring.pop(etime, ()):
-                self._unlisted += 1
-                if job := self._find(id_):
-                    self._remove(job)
+            ids = self._expiring.pop(etime, ())
+            self._expired += ids
+            self._unlisted += len(ids)
         self.second = second
         self._sweep()
 

@@ -737,3 +737,26 @@ def test_heartbeats_do_not_pile_up(engine: Engine) -> None:
         later(engine, 0.01)
     assert len(engine._retries) < 2000
     assert engine._active == 1
+
+
+def test_what_is_due_at_once_can_be_done_in_turns() -> None:
+    """However many jobs fall due together, one step moves no more than it is told to."""
+    engine = new_engine()
+    for _ in range(50):
+        engine.add(b"q", b"", delay=1)
+    for left in (30, 10, 0):
+        engine.advance(engine.now + 1000 if left == 30 else engine.now, most=20)
+        assert engine.length(b"q") == 50 - left
+        due = engine.next_due()
+        assert due is None if left == 0 else due is not None and due <= engine.now
+
+
+def test_what_expires_at_once_can_be_deleted_in_turns() -> None:
+    """However many jobs expire together, one step deletes no more than it is told to."""
+    engine = new_engine()
+    for _ in range(50):
+        engine.add(b"q", b"", ttl=1)
+    for left in (30, 10, 0):
+        engine.advance(engine.now + 2000 if left == 30 else engine.now, most=20)
+        assert engine.count == engine.length(b"q") == left
+        assert engine.next_due() == (engine.now if left else None)
