@@ -1,4 +1,4 @@
-"""How arguments are read, as Disque reads them (section 3 of the protocol notes).
+"""How arguments are read, as Disque reads them.
 
 Words become numbers and options, or a `DisqueError` that goes to the client. Nothing here has
 an effect.

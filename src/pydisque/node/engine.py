@@ -3,7 +3,7 @@
 Time, job IDs and jitter come from outside, so the same calls give the same answers: no clock, no
 randomness, no I/O in here. `advance` moves the time and does what had become due; every other
 method is one command's effect at that time. `ready` collects the queues that got jobs, for
-whoever has clients waiting there. Section numbers are those of the protocol notes in docs.
+whoever has clients waiting there.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class Engine:
             self._queue_again(job)
 
     def _next_second(self, second: int) -> None:
-        """Note what expired: a job goes one second after its etime (5.5)."""
+        """Note what expired: a job goes one second after its etime."""
         for etime in range(self.second, second):
             ids = self._expiring.pop(etime, ())
             self._expired += ids
@@ -176,7 +176,7 @@ class Engine:
         delay: int = 0,
         maxlen: int | None = None,
     ) -> bytes:
-        """ADDJOB: make a job, queued at once or after `delay` seconds; its ID (8.1).
+        """ADDJOB: make a job, queued at once or after `delay` seconds; its ID.
 
         Raises:
             MaxLenError: the queue holds `maxlen` jobs.
@@ -221,7 +221,7 @@ class Engine:
         return id_
 
     def get(self, names: list[bytes], count: int = 1) -> list[Job]:
-        """GETJOB: hand out up to `count` jobs, one of each queue in turn (8.2).
+        """GETJOB: hand out up to `count` jobs, one of each queue in turn.
 
         The clock of RETRY starts here: a difference from Disque, which starts it in the queue.
         """
@@ -251,7 +251,7 @@ class Engine:
             self._spent[job.id] = job
 
     def remove(self, ids: list[bytes]) -> int:
-        """ACKJOB, FASTACK, DELJOB: forget these jobs; how many there were (8.3).
+        """ACKJOB, FASTACK, DELJOB: forget these jobs; how many there were.
 
         Raises:
             BadIDError: an ID has not the shape of one; nothing is done.
@@ -279,15 +279,15 @@ class Engine:
             self._spent.pop(job.id, None)
 
     def enqueue(self, ids: list[bytes]) -> int:
-        """ENQUEUE: queue jobs that are not queued; how many were (8.4). Raises `BadIDError`."""
+        """ENQUEUE: queue jobs that are not queued; how many were. Raises `BadIDError`."""
         return sum(map(self._queue_again, self._known(ids)))
 
     def nack(self, ids: list[bytes]) -> int:
-        """NACK: the same, counted as failures (8.4). Raises `BadIDError`."""
+        """NACK: the same, counted as failures. Raises `BadIDError`."""
         return sum(self._queue_again(job, nack=True) for job in self._known(ids))
 
     def dequeue(self, ids: list[bytes]) -> int:
-        """DEQUEUE: take jobs out of their queue undelivered; how many (8.4). Raises `BadIDError`.
+        """DEQUEUE: take jobs out of their queue undelivered; how many. Raises `BadIDError`.
 
         They come back after RETRY seconds, as if handed out now.
         """
@@ -297,7 +297,7 @@ class Engine:
         return len(queued)
 
     def working(self, id_: bytes) -> int:
-        """WORKING: postpone the next delivery; RETRY in seconds (8.5).
+        """WORKING: postpone the next delivery; RETRY in seconds.
 
         Raises:
             BadIDError: `id_` has not the shape of an ID.
@@ -316,7 +316,7 @@ class Engine:
         raise NoJobError
 
     def show(self, id_: bytes) -> JobState | None:
-        """SHOW: the job's state now, or None (8.6). Raises `BadIDError`."""
+        """SHOW: the job's state now, or None. Raises `BadIDError`."""
         return next(map(self._state_of, self._known([id_])), None)
 
     def _known(self, ids: list[bytes]) -> list[Job]:
@@ -324,7 +324,7 @@ class Engine:
         return [job for id_ in ids if (job := self._find(id_))]
 
     def _queue_again(self, job: Job, *, nack: bool = False) -> bool:
-        """Put an active job into its queue and count why (5.1); not if it was at most once."""
+        """Put an active job into its queue and count why; not if it was at most once."""
         if job.state is QUEUED or job.qtime is None:
             return False
         if nack:
@@ -460,7 +460,7 @@ class Engine:
         return queue
 
     def drop_idle(self, seconds: int, waited_for: Callable[[bytes], bool]) -> None:
-        """Drop empty queues that nothing happened to for `seconds` and nobody waits for (6).
+        """Drop empty queues that nothing happened to for `seconds` and nobody waits for.
 
         Each call looks at the next thousand and two for each one made since, so that they never
         pile up; and at no more, so that many queues never hold up the rest.
@@ -484,7 +484,7 @@ class Engine:
     # Everything
 
     def evict(self) -> bool:
-        """Give up the oldest at-most-once job that was handed out (12); False if there is none."""
+        """Give up the oldest at-most-once job that was handed out; False if there is none."""
         for job in self._spent.values():
             self._remove(job)
             return True

@@ -2,7 +2,7 @@
 
 Decides what is a well-formed request, and where a malformed one ends the conversation. Knows
 nothing of commands, connections or time. Requests are arrays of bulks or inline text lines
-(RESP2); the rules, their limits and their error texts are Disque's (protocol, section 1).
+(RESP2); the rules, their limits and their error texts are Disque's.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Disque's rules, each alone, in a time the test decides.
 
-Section numbers are those of the protocol notes. ENQUEUE, NACK and the rest speak of jobs by ID.
+ENQUEUE, NACK and the rest speak of jobs by ID.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def bodies(engine: Engine, *names: bytes, count: int) -> list[bytes]:
     return [job.body for job in engine.get(list(names), count)]
 
 
-# The IDs of section 4.2
+# What IDs look like
 
 
 def test_the_shape_of_an_id(engine: Engine) -> None:
@@ -162,7 +162,7 @@ def test_a_refused_job_leaves_no_trace(engine: Engine) -> None:
     assert (engine.count, engine.memory, engine.next_due()) == (1, memory, None)
 
 
-# The delays of section 5.3
+# Jobs that are delayed
 
 
 def test_a_delayed_job_waits(engine: Engine) -> None:
@@ -365,7 +365,7 @@ def test_at_most_once_may_be_never(engine: Engine, command: str) -> None:
     assert get(engine) == []
 
 
-# The expiry of section 5.5
+# Jobs that expire
 
 
 @pytest.mark.parametrize("how", ["queued", "active", "delayed", "once"])
@@ -458,7 +458,7 @@ def test_looking_at_a_queue(engine: Engine) -> None:
     assert engine.length(b"q") == 3
 
 
-# Pauses: section 9
+# Queues that are paused
 
 
 def test_paused_in(engine: Engine) -> None:
@@ -559,7 +559,7 @@ def test_queues_never_pile_up(engine: Engine) -> None:
     assert (engine.queue_count(), engine.memory) == (0, 0)
 
 
-# Scans: sections 8.7 and 9
+# Scans of jobs and queues
 
 
 def scan_all(
