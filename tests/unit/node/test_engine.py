@@ -103,7 +103,7 @@ def test_unknown_and_repeated_ids_count_nothing(engine: Engine) -> None:
         engine.working(UNKNOWN)
 
 
-# ADDJOB and states: 8.1 and 5
+# ADDJOB, and the states of a job
 
 
 def test_a_job_is_queued_at_once(engine: Engine) -> None:
@@ -223,7 +223,7 @@ def test_a_delayed_job_can_be_removed(engine: Engine) -> None:
     assert engine.stat(b"q") is None
 
 
-# Retries: 5.2, with the difference that the clock starts at delivery
+# Retries, with the difference that the clock starts at delivery
 
 
 def test_the_clock_stands_while_a_job_waits(engine: Engine) -> None:
@@ -338,7 +338,7 @@ def test_huge_numbers_do_not_wrap_round(engine: Engine) -> None:
     assert [state(engine, each) for each in (job, delayed)] == ["active", "active"]
 
 
-# At most once: 5.4
+# Jobs delivered at most once
 
 
 def test_at_most_once(engine: Engine) -> None:
@@ -405,7 +405,7 @@ def test_one_leap_over_everything(engine: Engine) -> None:
     assert get(engine, count=9) == [long]
 
 
-# Order and turns: 6, 8.2
+# Order and turns
 
 
 def test_oldest_first_whoever_comes_back(engine: Engine) -> None:
@@ -503,7 +503,7 @@ def test_pause_makes_a_queue_only_to_pause_it(engine: Engine) -> None:
     assert figures(engine, b"q").pause == b"in"
 
 
-# Queues come and go: 6
+# Queues come and go
 
 
 def test_what_stat_tells(engine: Engine) -> None:
@@ -653,7 +653,7 @@ def test_qscan_works_a_bounded_time(engine: Engine) -> None:
     assert engine.scan_queues(91, 1, lambda n: n > 0) == (0, [])
 
 
-# Memory, and all that must not pile up: 12
+# Memory, and all that must not pile up
 
 
 def test_memory_is_counted_and_given_back(engine: Engine) -> None:
