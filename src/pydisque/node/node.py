@@ -155,6 +155,7 @@ class Node:
         self.leaving = False
         self.held = False
         """No command of any client runs: CLIENT PAUSE."""
+        self._held_until = 0
         self.started = time.time()
         self.guarded = False
         """Something about this node wants a closer look at every command."""
@@ -265,14 +266,14 @@ class Node:
 
     def hold(self, milliseconds: int) -> None:
         """Run no command for so long: CLIENT PAUSE."""
-        self.held_until = self.store.now + milliseconds
+        self._held_until = self.store.now + milliseconds
         if not self.held:
             self.held = True
             self._go_on()
 
     def _go_on(self) -> None:
         self.store.tick()
-        if (left := self.held_until - self.store.now) > 0:
+        if (left := self._held_until - self.store.now) > 0:
             self.call_later(left / 1000, self._go_on)
             return
         self.held = False
@@ -398,8 +399,3 @@ def _counted(job: Job) -> bytes:
         resp.bulk(b"additional-deliveries"),
         resp.integer(job.additional_deliveries),
     ])  # fmt: skip
-
-
-def refuse(message: str) -> bytes:
-    """An error reply with the word ERR."""
-    return resp.error(DisqueError(message).reply)

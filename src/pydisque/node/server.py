@@ -173,19 +173,17 @@ class Server:
         async def main() -> None:
             try:
                 await self.start()
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - whoever entered raises it
                 failure.append(error)
-                raise
+                return
             finally:
                 started.set()
             await self.wait_closed()
             await self.aclose()
 
-        def in_thread() -> None:
-            with contextlib.suppress(OSError):
-                uvloop.run(main())
-
-        self._thread = threading.Thread(target=in_thread, name="pydisque-node", daemon=True)
+        self._thread = threading.Thread(
+            target=lambda: uvloop.run(main()), name="pydisque-node", daemon=True
+        )
         self._thread.start()
         started.wait()
         if failure:
