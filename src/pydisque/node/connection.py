@@ -169,7 +169,7 @@ class Connection(Session, asyncio.Protocol):
         """Run the requests at hand: everything in here is paid by every command."""
         node = self.node
         commands = node.spellings
-        waiting = node.waiting_for
+        waiting = node.waiting.queues
         ready = node.store.ready
         slow_after = node.slow_after
         requests = self._requests
@@ -263,7 +263,7 @@ class Connection(Session, asyncio.Protocol):
             self._transport.abort()
 
     def _wait_over(self) -> None:
-        self.node.leave_line(self)
+        self.node.waiting.remove(self)
         self.unblock(resp.NIL_ARRAY)
 
     def _end_wait(self) -> None:

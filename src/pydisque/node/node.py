@@ -97,6 +97,8 @@ class Session(ABC):
         self.reply_mode = b"on"
         self.monitoring = False
         self.blocked = False
+        self.counters = False
+        """Whether the GETJOB that waits asked for WITHCOUNTERS."""
         self.guarded = False
         """Something about this session wants a closer look at each of its commands."""
         self.created = self.last_used = node.store.now
@@ -148,8 +150,6 @@ class Node:
         self.store: Store = store or LocalStore(self.id)
         self.config = config or Config()
         self.waiting: Waiting[Session] = Waiting()
-        self.waiting_for: dict[Session, bool] = {}
-        """Those that wait, and whether they asked for WITHCOUNTERS."""
         self.sessions: dict[int, Session] = {}
         self.monitors: dict[Session, None] = {}
         self.leaving = False
@@ -249,17 +249,12 @@ class Node:
         """
         if self.leaving:
             raise LeavingError
+        session.counters = counters
         self.waiting.add(session, queues)
-        self.waiting_for[session] = counters
-
-    def leave_line(self, session: Session) -> None:
-        """Take a client out of line."""
-        self.waiting.remove(session)
-        self.waiting_for.pop(session, None)
 
     def forget(self, session: Session) -> None:
         """A client is gone."""
-        self.leave_line(session)
+        self.waiting.remove(session)
         self.sessions.pop(session.id, None)
         self.monitors.pop(session, None)
         self.check_guard()
@@ -289,14 +284,13 @@ class Node:
         while ready:
             name = ready.pop()
             while (session := self.waiting.first(name)) and (jobs := self.store.get([name])):
-                counters = self.waiting_for[session]
-                self.leave_line(session)
-                session.unblock(jobs_reply(jobs, counters=counters))
+                self.waiting.remove(session)
+                session.unblock(jobs_reply(jobs, counters=session.counters))
 
     def release(self, reply: bytes) -> None:
         """Answer every client in line with this."""
-        for session in self.waiting.everyone():
-            self.leave_line(session)
+        for session in list(self.waiting.queues):
+            self.waiting.remove(session)
             session.unblock(reply)
 
     def set_leaving(self, *, leaving: bool) -> None:

@@ -16,24 +16,22 @@ class Waiting(Generic[W]):
     """Waiters in line for one or more queues each."""
 
     def __init__(self) -> None:
+        self.queues: dict[W, tuple[bytes, ...]] = {}
+        """All waiters in the order they came, and the queues that each waits for. To be read."""
         self._lines: dict[bytes, dict[W, None]] = {}  # a dict keeps the order of arrival
-        self._queues: dict[W, tuple[bytes, ...]] = {}
 
     def __len__(self) -> int:
-        return len(self._queues)
-
-    def __contains__(self, waiter: W) -> bool:
-        return waiter in self._queues
+        return len(self.queues)
 
     def add(self, waiter: W, queues: Iterable[bytes]) -> None:
         """Put a waiter at the end of the line of each queue; a queue named twice counts once."""
-        self._queues[waiter] = names = tuple(dict.fromkeys(queues))
+        self.queues[waiter] = names = tuple(dict.fromkeys(queues))
         for name in names:
             self._lines.setdefault(name, {})[waiter] = None
 
     def remove(self, waiter: W) -> None:
         """Take a waiter out of every line it stands in."""
-        for name in self._queues.pop(waiter, ()):
+        for name in self.queues.pop(waiter, ()):
             line = self._lines[name]
             del line[waiter]
             if not line:
@@ -46,7 +44,3 @@ class Waiting(Generic[W]):
     def count(self, queue: bytes) -> int:
         """How many are in line for this queue."""
         return len(self._lines.get(queue, ()))
-
-    def everyone(self) -> list[W]:
-        """All waiters, in the order they came."""
-        return list(self._queues)

@@ -17,7 +17,7 @@ def test_first_come_first_served() -> None:
     waiting.remove("ann")
     assert waiting.first(b"q") == "bob"
     waiting.add("ann", [b"q"])
-    assert waiting.everyone() == ["bob", "cid", "ann"]
+    assert list(waiting.queues) == ["bob", "cid", "ann"]
 
 
 def test_one_stands_in_many_lines_and_leaves_all() -> None:
@@ -28,8 +28,8 @@ def test_one_stands_in_many_lines_and_leaves_all() -> None:
     assert (waiting.count(b"a"), waiting.count(b"b"), len(waiting)) == (1, 2, 2)
     waiting.remove("ann")
     assert (waiting.first(b"a"), waiting.first(b"b")) == (None, "bob")
-    assert "ann" not in waiting
-    assert "bob" in waiting
+    assert "ann" not in waiting.queues
+    assert "bob" in waiting.queues
 
 
 def test_leaving_twice_is_harmless() -> None:
@@ -51,4 +51,4 @@ def test_empty_lines_are_forgotten(steps: list[tuple[int, list[bytes]]]) -> None
     for who, _ in steps:
         waiting.remove(who)
     assert not waiting._lines
-    assert not waiting._queues
+    assert not waiting.queues
