@@ -4,35 +4,16 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hiredis import ReplyError
 
 from pydisque.node import Server
 from servers import until
-from wire import Peer, pack
+from wire import Peer, error, pack
 
-TABLE = Path(__file__).parents[2] / "docs" / "differences.md"
-
-
-@pytest.fixture
-def node() -> Iterator[Server]:
-    with Server() as server:
-        yield server
-
-
-@pytest.fixture
-def peer(node: Server) -> Iterator[Peer]:
-    with Peer(node.address) as peer:
-        yield peer
-
-
-def error(reply: object) -> str:
-    assert isinstance(reply, ReplyError), reply
-    return str(reply)
+TABLE = Path(__file__).parents[3] / "docs" / "differences.md"
 
 
 def show(peer: Peer, job: bytes) -> dict[bytes, Any]:
