@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from pydisque.node.config import PARAMETERS
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -39,3 +41,11 @@ def test_every_link_to_a_file_leads_somewhere():
     for page in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_guide_names_the_parameters_that_act():
+    """What docs/node.md says has an effect is what can be set and is not kept for show only."""
+    page = (ROOT / "docs" / "node.md").read_text(encoding="utf-8")
+    [named] = re.findall(r"These act here: (.*?)\.", page, re.DOTALL)
+    act = {name for name, parameter in PARAMETERS.items() if parameter.read and not parameter.inert}
+    assert set(re.findall(r"`([a-z-]+)`", named)) == act - {"appendonly"}  # told of by itself
