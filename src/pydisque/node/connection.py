@@ -131,7 +131,7 @@ class Connection(Session, asyncio.Protocol):
     def unblock(self, reply: bytes) -> None:
         """Answer the blocked command and go on with the client's next one."""
         self._end_wait()
-        self.send(self._adapt(reply) or b"" if self.guarded else reply)
+        self.send(self._adapt(reply) if self.guarded else reply)
         if self._requests or self._unparsed:
             self._loop.call_soon(self.resume)
 
@@ -240,18 +240,18 @@ class Connection(Session, asyncio.Protocol):
 
     def _answer(self, reply: bytes) -> None:
         """Answer what is no command."""
-        self._replies.append(self._adapt(reply) or b"" if self.guarded else reply)
+        self._replies.append(self._adapt(reply) if self.guarded else reply)
 
-    def _adapt(self, reply: bytes | None) -> bytes | None:
-        """A reply as this session wants it: not at all, or in RESP3."""
+    def _adapt(self, reply: bytes | None) -> bytes:
+        """A reply as this session wants it: nothing at all, or in RESP3."""
         if self.reply_mode == b"skip":  # that was CLIENT REPLY SKIP itself
             self.reply_mode = b"skipping"
         elif self.reply_mode == b"skipping":
             self.reply_mode = b"on"
-            return None
-        if self.reply_mode != b"on":
-            return None
-        return resp.to_resp3(reply) if reply and self.resp3 else reply
+            return b""
+        if reply is None or self.reply_mode != b"on":
+            return b""
+        return resp.to_resp3(reply) if self.resp3 else reply
 
     # Waiting, sending, ending
 
