@@ -33,6 +33,19 @@ def main() -> None:
     "the machine can read command lines.",
 )
 @click.option(
+    "--data",
+    metavar="DIR",
+    type=click.Path(file_okay=False),
+    help="Directory in which jobs are kept; without one they are kept in memory.",
+)
+@click.option(
+    "--durability",
+    default="always",
+    show_default=True,
+    type=click.Choice(["always", "everysec", "none"]),
+    help="When a change is synced to the disk.",
+)
+@click.option(
     "--log-level",
     default="info",
     show_default=True,
@@ -40,7 +53,13 @@ def main() -> None:
     help="How much to say on standard error.",
 )
 def serve(
-    host: str, port: int, unixsocket: str | None, password: str | None, log_level: str
+    host: str,
+    port: int,
+    unixsocket: str | None,
+    password: str | None,
+    data: str | None,
+    durability: str,
+    log_level: str,
 ) -> None:
     """Run a node until Ctrl-C, SIGTERM or SHUTDOWN.
 
@@ -57,7 +76,9 @@ def serve(
         level=log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
     try:
-        server = Server(host, port, unixsocket=unixsocket, password=password)
+        server = Server(
+            host, port, unixsocket=unixsocket, password=password, data=data, durability=durability
+        )
         server.run(lambda: click.echo(f"listening on {' and '.join(server.addresses)}"))
     except (OSError, ValueError) as error:
         raise click.ClickException(f"cannot serve: {error}") from None

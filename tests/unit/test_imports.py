@@ -35,8 +35,16 @@ NODE_LAYERS = [
     "resp",
     "job",
     "queue",
+    "changes",
     "engine",
+    "restore",
     "store",
+    "records",
+    "homes",
+    "journal",
+    "replay",
+    "durable",
+    "commits",
     "waiting",
     "arguments",
     "config",
@@ -51,7 +59,18 @@ NODE_LAYERS = [
 
 PURE = [
     *("arguments", "replies", "addresses", "binding", "command", "commands", "nodes", "journey"),
-    *("node/resp", "node/job", "node/queue", "node/engine", "node/waiting", "node/arguments"),
+    *(
+        "node/resp",
+        "node/job",
+        "node/queue",
+        "node/changes",
+        "node/engine",
+        "node/restore",
+        "node/records",
+        "node/homes",
+        "node/waiting",
+        "node/arguments",
+    ),
 ]
 NOT_IN_PURE = {"asyncio", "socket", "select", "sqlite3", "time", "random", "redis", "hiredis", "os"}
 

@@ -13,7 +13,7 @@ from collections import deque
 from time import perf_counter
 from typing import cast
 
-from pydisque.errors import DisqueError, NoAuthError
+from pydisque.errors import DisqueError, MisconfError, NoAuthError
 from pydisque.node import resp
 from pydisque.node.node import Command, Node, Session
 from pydisque.node.resp import RequestParser, RequestTooLargeError
@@ -37,8 +37,12 @@ class Connection(Session, asyncio.Protocol):
         self._unparsed: list[bytes] = []  # came while there were such
         self._unparsed_size = 0
         self._replies: list[bytes] = []
+        self._wrote = False  # some of them may tell of a change
+        self._held: deque[tuple[int, list[bytes]]] = deque()  # those that wait for a commit
+        self._held_size = 0
         self._running = False
         self._closing = False
+        self._hushed = False  # nothing more is read
         self._choked = False  # the client does not read its replies
         self._timer: asyncio.TimerHandle | None = None
 
@@ -71,6 +75,7 @@ class Connection(Session, asyncio.Protocol):
         del exc
         self._closing = True
         self._requests.clear()
+        self._held.clear()
         self._end_wait()
         self.node.forget(self)
 
@@ -83,7 +88,8 @@ class Connection(Session, asyncio.Protocol):
         """Go on with a client that reads again."""
         self._choked = False
         if not self._closing:
-            self._transport.resume_reading()
+            if not self._hushed:
+                self._transport.resume_reading()
             self._loop.call_soon(self.resume)
 
     def data_received(self, data: bytes) -> None:
@@ -94,7 +100,9 @@ class Connection(Session, asyncio.Protocol):
         if node.store.ready:  # jobs fell due just now: they are for those who wait already
             node.serve()
         self.last_used = node.store.now
-        if self.blocked or self._requests or self._closing:
+        if self._closing:
+            return
+        if self.blocked or self._requests:
             self._keep(data)
         else:
             self._requests.extend(self._parser.feed(data))
@@ -104,11 +112,9 @@ class Connection(Session, asyncio.Protocol):
 
     def send(self, data: bytes) -> None:
         """Put bytes on the wire, after what is there already."""
-        if self._running:
-            self._replies.append(data)
-        else:
-            self.node.sent_bytes += len(data)
-            self._transport.write(data)
+        self._replies.append(data)
+        if not self._running:
+            self._flush()
 
     def close(self) -> None:
         """Hang up once what was sent, and the reply under way, has left."""
@@ -116,11 +122,16 @@ class Connection(Session, asyncio.Protocol):
         self._requests.clear()
         if not self._running:
             self._end_wait()
-            self._transport.close()
+            self._end()
 
     def abort(self) -> None:
         """Hang up at once, whatever is still unsent."""
         self._transport.abort()
+
+    def hush(self) -> None:
+        """Take nothing more from the client; what came already is still answered."""
+        self._hushed = True
+        self._transport.pause_reading()
 
     def block(self, milliseconds: int) -> None:
         """Let no further command of this client run until `unblock`, or for that long (0: ever)."""
@@ -131,6 +142,7 @@ class Connection(Session, asyncio.Protocol):
     def unblock(self, reply: bytes) -> None:
         """Answer the blocked command and go on with the client's next one."""
         self._end_wait()
+        self._wrote = True
         self.send(self._adapt(reply) if self.guarded else reply)
         if self._requests or self._unparsed:
             self._loop.call_soon(self.resume)
@@ -160,12 +172,12 @@ class Connection(Session, asyncio.Protocol):
         if self._replies:
             self._flush()
         if self._closing:
-            self._transport.close()
-        self.node.schedule()
+            self._end()
+        self.node.end_turn()
 
     # Running commands
 
-    def _run_batch(self) -> None:  # noqa: C901, PLR0912 - one loop, for speed
+    def _run_batch(self) -> None:  # noqa: C901, PLR0912, PLR0915 - for speed
         """Run the requests at hand: everything in here is paid by every command."""
         node = self.node
         commands = node.spellings
@@ -173,7 +185,6 @@ class Connection(Session, asyncio.Protocol):
         ready = node.store.ready
         slow_after = node.slow_after
         requests = self._requests
-        replies = self._replies
         size = 0
         started = perf_counter()
         while requests and not (self.blocked or self._choked or node.held):
@@ -182,6 +193,8 @@ class Connection(Session, asyncio.Protocol):
             if command is None:
                 continue
             self.last_command = command
+            if command.writes:
+                self._wrote = True
             try:
                 if not command.least <= len(args) <= command.most:
                     raise command.arity_error()  # noqa: TRY301 - like any other error reply
@@ -197,11 +210,13 @@ class Connection(Session, asyncio.Protocol):
             if self.guarded:
                 reply = self._adapt(reply)
             if reply:
-                replies.append(reply)
+                self._replies.append(reply)
                 size += len(reply)
                 if size > FLUSH_AT:
                     self._flush()
                     size = 0
+                    if self._held_size > FLUSH_AT:
+                        break  # goes on once these are sent
             if ready:
                 if waiting:
                     node.serve()
@@ -233,6 +248,7 @@ class Connection(Session, asyncio.Protocol):
         handshake = command.name == b"auth" or (command.name == b"hello" and len(args) > 1)
         if node.password and not self.authenticated and not handshake:
             raise NoAuthError
+        node.check_journal(command)
         if b"denyoom" in command.flags:
             node.check_memory()
         node.show_monitors(self, args)
@@ -278,7 +294,39 @@ class Connection(Session, asyncio.Protocol):
         self._closing = True
 
     def _flush(self) -> None:
-        data = b"".join(self._replies)
-        self._replies.clear()
+        """Send the replies; those that tell of what is not kept yet, and all after them, wait."""
+        wrote, self._wrote = self._wrote, False
+        replies, self._replies = self._replies, []
+        commits = self.node.commits
+        last = self._held[-1][0] if self._held else 0
+        if wrote and last != commits.next and self.node.store.uncommitted():
+            self._held.append((commits.wait_for_next(self), replies))
+        elif last:
+            self._held[-1][1].extend(replies)
+        else:
+            self._write(b"".join(replies))
+            return
+        self._held_size += sum(map(len, replies))
+
+    def settle(self, commit: int, failure: str) -> None:
+        """Send what waited for the commits up to this one, or as many errors."""
+        while self._held and self._held[0][0] <= commit:
+            _, replies = self._held.popleft()
+            self._held_size -= sum(map(len, replies))
+            if failure:
+                error = resp.error(MisconfError(f"{MisconfError.text}: {failure}").reply)
+                replies = [error] * len(replies)
+            self._write(b"".join(replies))
+        if self._closing:
+            self._end()
+        elif self._requests or self._unparsed:
+            self.resume()
+
+    def _write(self, data: bytes) -> None:
         self.node.sent_bytes += len(data)
         self._transport.write(data)
+
+    def _end(self) -> None:
+        """Hang up, unless something is to be sent first."""
+        if not self._held:
+            self._transport.close()

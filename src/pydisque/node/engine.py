@@ -17,7 +17,8 @@ from itertools import islice
 from sortedcontainers import SortedDict
 
 from pydisque.errors import MaxLenError, NoJobError, PausedError, TooLateError
-from pydisque.node.job import ACTIVE, QUEUED, Job, JobState, check_ids, ttl_field
+from pydisque.node.changes import Changes
+from pydisque.node.job import ACTIVE, GONE, QUEUED, Job, JobState, check_ids, ttl_field
 from pydisque.node.queue import Queue, QueueState
 
 LONGEST = 2**63 - 1
@@ -32,7 +33,7 @@ QUEUE_OVERHEAD = 900
 takes 460 while it is queued and 560 once it was handed out, a queue 840."""
 
 
-class Engine:
+class Engine(Changes):
     """The jobs and queues of one node. Times are whole milliseconds since the epoch."""
 
     def __init__(
@@ -52,6 +53,7 @@ class Engine:
                 come twice.
             jitter: milliseconds to add to a retry time, in [-250, 249].
         """
+        super().__init__()
         self.now = now
         self.second = now // 1000
         self.ready: set[bytes] = set()
@@ -74,6 +76,7 @@ class Engine:
 
     def set_node_id(self, node_id: bytes) -> None:
         """Put this node's mark on the IDs of the jobs to come."""
+        self.node_id = node_id
         self._prefix = b"D-" + node_id[:8] + b"-"
 
     def _clear_jobs(self) -> None:
@@ -132,8 +135,7 @@ class Engine:
         if job.etime * 1000 <= self.now:
             self._remove(job)
         elif queue is not None and queue.paused_in and job.retry:
-            self._active -= 1
-            self._run_clock(job)
+            self._run_clock_anew(job)
         else:
             self._queue_again(job)
 
@@ -183,11 +185,8 @@ class Engine:
             PausedError: the queue is paused in input.
         """
         queue = self.queues.get(name)
-        if queue is not None:
-            if maxlen is not None and len(queue) >= maxlen:
-                raise MaxLenError
-            if queue.paused_in:
-                raise PausedError
+        if queue is not None and (maxlen is not None or queue.paused_in):
+            _check_room(queue, maxlen)
         if not self._serials:
             self._serials += self._draw_serials()
         field = self._fields.get((ttl, retry)) or self._ttl_field(ttl, retry)
@@ -206,6 +205,8 @@ class Engine:
             self._expiring[etime].append(id_)
         except KeyError:
             self._expiring[etime] = [id_]
+        if self.recording:
+            self.changed_jobs[job] = None
         if delay:
             job.state = ACTIVE
             job.delay = delay
@@ -214,6 +215,8 @@ class Engine:
             return id_
         if queue is None:
             queue = self._queue(name)
+        elif self.recording:
+            self._note_queue(queue)
         queue.append(ctime, job)
         queue.jobs_in += 1
         queue.atime = self.now
@@ -242,12 +245,16 @@ class Engine:
             queues = left
 
     def _hand_out(self, job: Job, queue: Queue) -> None:
+        if self.recording:
+            self._note(job)
+            self._note_queue(queue)
         job.state = ACTIVE
         queue.jobs_out += 1
         queue.atime = self.now
         if job.retry:
             self._run_clock(job)
         else:
+            job.spent = True
             self._spent[job.id] = job
 
     def remove(self, ids: list[bytes]) -> int:
@@ -262,12 +269,14 @@ class Engine:
         if None in jobs:
             check_ids(ids)
         for job in jobs:
-            if job is not None and self._find(job.id):  # an ID may be given twice
+            if job is not None and job.state is not GONE:  # an ID may be given twice
                 self._remove(job)
                 removed += 1
         return removed
 
     def _remove(self, job: Job) -> None:
+        if self.recording:
+            self._note(job)
         del self._pages[hash(job.id) % PAGES][job.id]
         self.count -= 1
         self.memory -= len(job.body) + JOB_OVERHEAD
@@ -275,8 +284,9 @@ class Engine:
             self.queues[job.queue].remove(job)
         elif job.qtime is not None:
             self._active -= 1
-        if not job.retry:
-            self._spent.pop(job.id, None)
+        if job.spent:
+            del self._spent[job.id]
+        job.state = GONE
 
     def enqueue(self, ids: list[bytes]) -> int:
         """ENQUEUE: queue jobs that are not queued; how many were. Raises `BadIDError`."""
@@ -310,8 +320,7 @@ class Engine:
             if job.state is QUEUED:
                 self._leave_queue(job)
             elif job.retry:
-                self._active -= 1
-                self._run_clock(job)
+                self._run_clock_anew(job)
             return job.retry
         raise NoJobError
 
@@ -327,6 +336,10 @@ class Engine:
         """Put an active job into its queue and count why; not if it was at most once."""
         if job.state is QUEUED or job.qtime is None:
             return False
+        queue = self._queue(job.queue)
+        if self.recording:
+            self._note(job)
+            self._note_queue(queue)
         if nack:
             job.nacks = (job.nacks + 1) & 0xFFFF
         elif job.unqueued:
@@ -336,7 +349,6 @@ class Engine:
         job.state = QUEUED
         job.qtime = None
         self._active -= 1
-        queue = self._queue(job.queue)
         queue.put_back(job)
         queue.jobs_in += 1
         queue.atime = self.now
@@ -344,6 +356,8 @@ class Engine:
         return True
 
     def _leave_queue(self, job: Job) -> None:
+        if self.recording:
+            self._note(job)
         self.queues[job.queue].remove(job)
         job.state = ACTIVE
         if job.retry:
@@ -352,6 +366,12 @@ class Engine:
     def _run_clock(self, job: Job) -> None:
         """Deliver it again in RETRY seconds, unless something happens before."""
         self._run(job, self.now + job.retry * 1000 + self._jitter())
+
+    def _run_clock_anew(self, job: Job) -> None:
+        if self.recording:
+            self._note(job)
+        self._active -= 1
+        self._run_clock(job)
 
     def _run(self, job: Job, qtime: int) -> None:
         job.qtime = qtime
@@ -395,21 +415,18 @@ class Engine:
     def stat(self, name: bytes) -> QueueState | None:
         """QSTAT: the queue's figures, or None."""
         queue = self.queues.get(name)
-        if queue is None:
-            return None
-        age, idle = (self.now - queue.ctime) // 1000, (self.now - queue.atime) // 1000
-        return QueueState(
-            name, len(queue), age, idle, queue.jobs_in, queue.jobs_out, _pause_word(queue)
-        )
+        return None if queue is None else queue.state(self.now)
 
     def pause(self, name: bytes, *, to: tuple[bool, bool] | None) -> bytes:
         """PAUSE: set (in, out), or leave it as it is for None; the state afterwards as a word."""
         queue = self.queues.get(name)
         if to is not None and (queue is not None or any(to)):
             queue = self._queue(name)
+            if self.recording:
+                self._note_queue(queue)
             queue.paused_in, queue.paused_out = to
             self.ready.add(name)
-        return b"none" if queue is None else _pause_word(queue)
+        return b"none" if queue is None else queue.pause
 
     def scan_queues(
         self, cursor: int, limit: int | None, wanted: Callable[[int], bool]
@@ -455,9 +472,20 @@ class Engine:
         if queue is None:
             self._last_queue += 1
             queue = Queue(name, self._last_queue, self.now)
-            self.queues[name] = self._by_age[self._last_queue] = queue
-            self.memory += len(name) + QUEUE_OVERHEAD
+            self._keep(queue)
+            if self.recording:
+                self.changed_queues[queue] = None
         return queue
+
+    def _keep(self, queue: Queue) -> None:
+        self.queues[queue.name] = self._by_age[queue.serial] = queue
+        self.memory += len(queue.name) + QUEUE_OVERHEAD
+
+    def _drop(self, queue: Queue) -> None:
+        if self.recording:
+            self._note_queue(queue)
+        del self.queues[queue.name], self._by_age[queue.serial]
+        self.memory -= len(queue.name) + QUEUE_OVERHEAD
 
     def drop_idle(self, seconds: int, waited_for: Callable[[bytes], bool]) -> None:
         """Drop empty queues that nothing happened to for `seconds` and nobody waits for.
@@ -474,8 +502,7 @@ class Engine:
             queue = self._by_age[serial]
             in_use = len(queue) or queue.paused_in or queue.paused_out or queue.atime >= since
             if not in_use and not waited_for(queue.name):
-                del self.queues[queue.name], self._by_age[serial]
-                self.memory -= len(queue.name) + QUEUE_OVERHEAD
+                self._drop(queue)
 
     def queue_count(self) -> int:
         """How many queues there are."""
@@ -492,6 +519,13 @@ class Engine:
 
     def flush(self) -> None:
         """Forget all jobs and queues."""
+        if self.recording:
+            for job in [job for page in self._pages for job in page.values()]:
+                self._note(job)
+                job.state = GONE
+            for queue in self.queues.values():
+                self._note_queue(queue)
+                queue.clear()
         self.memory = 0
         self.queues.clear()
         self._by_age.clear()
@@ -499,7 +533,8 @@ class Engine:
         self._clear_jobs()
 
 
-def _pause_word(queue: Queue) -> bytes:
+def _check_room(queue: Queue, maxlen: int | None) -> None:
+    if maxlen is not None and len(queue) >= maxlen:
+        raise MaxLenError
     if queue.paused_in:
-        return b"all" if queue.paused_out else b"in"
-    return b"out" if queue.paused_out else b"none"
+        raise PausedError

@@ -11,6 +11,8 @@ from pydisque.errors import BadIDError
 
 QUEUED: Final = b"queued"
 ACTIVE: Final = b"active"
+GONE: Final = b"gone"
+"""Of a job that the engine has forgotten, for whoever still holds it; no client ever sees it."""
 STATES: Final = (b"wait-repl", ACTIVE, QUEUED, b"acked")
 """What JSCAN may ask for. A node alone never shows the first and the last."""
 
@@ -21,8 +23,8 @@ class Job:
     """One job. Times are milliseconds of the engine's clock unless said otherwise."""
 
     __slots__ = (
-        "additional_deliveries", "body", "ctime", "delay", "etime", "id", "nacks", "qtime",
-        "queue", "retry", "state", "unqueued",
+        "additional_deliveries", "body", "ctime", "delay", "etime", "home", "id", "nacks",
+        "qtime", "queue", "retry", "spent", "state", "unqueued",
     )  # fmt: skip
 
     def __init__(
@@ -44,8 +46,12 @@ class Job:
         """Seconds it was asked to wait before it was first queued."""
         self.unqueued = False
         """Not yet queued by its delay or ENQUEUE: the first time is no additional delivery."""
+        self.spent = False
+        """Handed out though at most once: it will not come again, and may be given up."""
         self.nacks = 0
         self.additional_deliveries = 0
+        self.home = 0
+        """The journal's batch that holds it; 0 while none does."""
 
     def __repr__(self) -> str:
         return f"<Job {self.id.decode()} of {self.queue!r}: {self.state.decode()}>"

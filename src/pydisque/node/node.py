@@ -8,7 +8,6 @@ can send and close, and tells the time.
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -16,11 +15,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pydisque.errors import DisqueError, LeavingError, OOMError
+from pydisque.errors import DisqueError, LeavingError, MisconfError, OOMError
 from pydisque.node import resp
+from pydisque.node.commits import Commits
 from pydisque.node.config import Config
 from pydisque.node.job import Job
-from pydisque.node.store import LocalStore, Store
+from pydisque.node.store import LocalStore, Store, new_node_id
 from pydisque.node.waiting import Waiting
 
 logger = logging.getLogger("pydisque.node")
@@ -30,6 +30,9 @@ BASE_MEMORY = 1_000_000
 
 MONITOR_BACKLOG = 32 * 1024 * 1024
 """Bytes a MONITOR client may leave unread; one that does not keep up is cut off."""
+
+_WRITE_TOO = (b"pause", b"cluster", b"debug")
+"""Commands that Disque does not call writing, though there is something to be kept after them."""
 
 Run = Callable[["Session", list[bytes]], bytes | None]
 """A command's handler: session and arguments, name first, to the reply's bytes.
@@ -41,7 +44,7 @@ None when the client now waits for its reply. Raises `DisqueError` for an error 
 class Command:
     """One command of one node, and how often and how long it ran."""
 
-    __slots__ = ("arity", "calls", "flags", "least", "most", "name", "run", "seconds")
+    __slots__ = ("arity", "calls", "flags", "least", "most", "name", "run", "seconds", "writes")
 
     def __init__(
         self, name: bytes, arity: int, flags: bytes, run: Run, most: int | None = None
@@ -59,6 +62,8 @@ class Command:
         self.arity = arity
         self.flags = flags.split()
         self.run = run
+        self.writes = b"write" in self.flags or name in _WRITE_TOO
+        """Whether its reply may tell of something that has to be kept first."""
         self.least = abs(arity)
         self.most = most or (arity if arity > 0 else sys.maxsize)
         self.reset()
@@ -117,12 +122,20 @@ class Session(ABC):
         """Hang up at once, whatever is still unsent."""
 
     @abstractmethod
+    def hush(self) -> None:
+        """Take nothing more from the client; what came already is still answered."""
+
+    @abstractmethod
     def block(self, milliseconds: int) -> None:
         """Let no further command of this client run until `unblock`, or for that long (0: ever)."""
 
     @abstractmethod
     def unblock(self, reply: bytes) -> None:
         """Answer the blocked command and go on with the client's next one."""
+
+    @abstractmethod
+    def settle(self, commit: int, failure: str) -> None:
+        """The commits up to this one are over: send what waited for them, or `failure` instead."""
 
     @abstractmethod
     def resume(self) -> None:
@@ -142,12 +155,12 @@ class Node:
         store: Store | None = None,
         config: Config | None = None,
     ) -> None:
-        self.id = _random_id()
-        self.run_id = _random_id().decode()
+        self.store: Store = store or LocalStore()
+        self.run_id = new_node_id().decode()
         self.commands = commands
         self.spellings = commands | {name.upper(): command for name, command in commands.items()}
         """The commands by their names as nearly everybody spells them."""
-        self.store: Store = store or LocalStore(self.id)
+        self.commits = Commits(self.store, self.check_guard)
         self.config = config or Config()
         self.waiting: Waiting[Session] = Waiting()
         self.sessions: dict[int, Session] = {}
@@ -194,10 +207,14 @@ class Node:
         """Commands run so far."""
         return sum(command.calls for command in self.commands.values())
 
+    @property
+    def id(self) -> bytes:
+        """Who it is: 40 hex digits."""
+        return self.store.node_id
+
     def renew_id(self) -> None:
         """Take a new node ID, also for the jobs to come: CLUSTER RESET HARD."""
-        self.id = _random_id()
-        self.store.set_node_id(self.id)
+        self.store.set_node_id(new_node_id())
 
     # Admission
 
@@ -217,7 +234,13 @@ class Node:
     def check_guard(self) -> None:
         """Decide whether commands run straight away or after a closer look."""
         full = self.store.memory > self.memory_full
-        self.guarded = bool(self.password or self.monitors or full)
+        self.guarded = bool(self.password or self.monitors or full or self.store.failure)
+
+    def check_journal(self, command: Command) -> None:
+        """Refuse with -MISCONF what changes something, as long as nothing can be kept."""
+        failure = self.store.failure
+        if failure and (command.writes or command.name == b"ping"):
+            raise MisconfError(f"{MisconfError.text}: {failure}")
 
     @property
     def used_memory(self) -> int:
@@ -238,6 +261,11 @@ class Node:
         if self.leaving:
             return "I'm leaving the cluster"
         return "I'm out of memory" if self.store.memory > self.memory_high else ""
+
+    def end_turn(self) -> None:
+        """Do what follows after commands have run or time has passed."""
+        self.schedule()
+        self.commits.end_turn()
 
     # Blocked clients
 
@@ -280,8 +308,7 @@ class Node:
         ready = self.store.ready
         if not self.waiting:
             ready.clear()
-            return
-        while ready:
+        while ready and not self.store.failure:
             name = ready.pop()
             while (session := self.waiting.first(name)) and (jobs := self.store.get([name])):
                 self.waiting.remove(session)
@@ -338,6 +365,7 @@ class Node:
     def every_second(self) -> None:
         """Housekeeping: idle queues, rates, memory."""
         store = self.store
+        store.every_second()
         self.peak_memory = max(self.peak_memory, self.used_memory)
         idle = 300 if store.memory <= self.memory_high else 10
         if store.memory > self.memory_full:
@@ -356,10 +384,6 @@ class Node:
             (self.sent_bytes - sent) / seconds / 1024,
         )
         self._sampled = (store.now, self.processed, self.received_bytes, self.sent_bytes)
-
-
-def _random_id() -> bytes:
-    return os.urandom(20).hex().encode()
 
 
 def _cut(args: list[bytes]) -> list[bytes]:

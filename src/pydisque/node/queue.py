@@ -34,10 +34,24 @@ class Queue:
         self.paused_out = False
         self.jobs_in = 0
         self.jobs_out = 0
+        self.home = 0
+        """The journal's batch that holds it; 0 while none does."""
         self.append = (fresh := OrderedDict[int, Job]()).__setitem__
         """Put in a job that is younger than every other: ``append(job.ctime, job)``."""
         self._fresh = fresh
         self._returned = _NOTHING
+
+    @property
+    def pause(self) -> bytes:
+        """What is paused, as a word."""
+        if self.paused_in:
+            return b"all" if self.paused_out else b"in"
+        return b"out" if self.paused_out else b"none"
+
+    def state(self, now: int) -> QueueState:
+        """What QSTAT tells of it now."""
+        age, idle = (now - self.ctime) // 1000, (now - self.atime) // 1000
+        return QueueState(self.name, len(self), age, idle, self.jobs_in, self.jobs_out, self.pause)
 
     def __len__(self) -> int:
         return len(self._fresh) + len(self._returned)
@@ -61,6 +75,11 @@ class Queue:
         """Take out this job."""
         if self._fresh.pop(job.ctime, None) is None:
             del self._returned[job.ctime]
+
+    def clear(self) -> None:
+        """Take out every job."""
+        self._fresh.clear()
+        self._returned = _NOTHING
 
     def oldest(self, count: int) -> list[Job]:
         """The first jobs in order."""

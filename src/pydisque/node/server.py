@@ -17,13 +17,17 @@ import socket
 import stat
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Self
 
 import uvloop
 
 from pydisque.node.config import Config
 from pydisque.node.connection import Connection
+from pydisque.node.durable import DurableStore
+from pydisque.node.journal import DURABILITIES
 from pydisque.node.node import Node
+from pydisque.node.store import LocalStore, Store
 from pydisque.node.table import command_table
 
 logger = logging.getLogger("pydisque.node")
@@ -50,6 +54,8 @@ class Server:
         *,
         unixsocket: str | None = None,
         password: str | None = None,
+        data: str | os.PathLike[str] | None = None,
+        durability: str = "always",
     ) -> None:
         """Prepare a node; it listens once it is entered, started or run.
 
@@ -58,10 +64,17 @@ class Server:
             port: the TCP port; 0 for any that is free, -1 for none.
             unixsocket: the path of a Unix socket to listen on as well.
             password: what clients have to send with AUTH first.
+            data: the directory in which jobs are kept, made if it is not there; without one they
+                are kept in memory, and gone with the node.
+            durability: when a reply is sent that tells of a change: ``always``, once it is synced
+                to the disk; ``everysec``, once it is written, to be synced within a second;
+                ``none``, once it is written, to be synced when the system likes.
 
         Raises:
-            ValueError: the port is none, or there is nothing to listen on.
+            ValueError: the port or durability is none, or there is nothing to listen on.
         """
+        if durability not in DURABILITIES:
+            raise ValueError(f"durability is {durability}; it must be {', '.join(DURABILITIES)}")
         if not -1 <= port <= 65535:
             raise ValueError(
                 f"port is {port}; it must be 1 to 65535, 0 for a free one, -1 for none"
@@ -71,6 +84,8 @@ class Server:
         self.host = host
         self.port = port
         self.unixsocket = unixsocket
+        self.data = None if data is None else os.fspath(data)
+        self.durability = durability
         self._password = password or ""
         self._servers: list[asyncio.Server] = []
         self._made_socket: str | None = None
@@ -92,17 +107,19 @@ class Server:
     # In a running loop
 
     async def start(self) -> None:
-        """Listen in the running loop.
+        """Listen in the running loop, once the jobs in the data directory are there.
 
         Raises:
-            OSError: an address cannot be listened on.
+            OSError: an address cannot be listened on, or the data directory not be used.
         """
         loop = self._loop = asyncio.get_running_loop()
         self._closed = asyncio.Event()
         config = Config(
             requirepass=self._password, unixsocket=self.unixsocket or "", bind=self.host
         )
-        self.node = node = Node(command_table(), config=config)
+        store = await self._open_store(loop)
+        self.node = node = Node(command_table(), store, config)
+        node.commits.call_soon = loop.call_soon
         node.multiplexing_api = type(loop).__module__.partition(".")[0]
         node.stop = lambda: None if self._closed is None else self._closed.set()
         node.call_later = loop.call_later
@@ -114,6 +131,13 @@ class Server:
             raise
         config.fix("port", str(max(0, self.port)))
         logger.info("node %s listens on %s", node.id.decode(), self.address)
+
+    async def _open_store(self, loop: asyncio.AbstractEventLoop) -> Store:
+        if self.data is None:
+            return LocalStore()
+        report = loop.call_soon_threadsafe
+        make = partial(DurableStore, self.data, self.durability, report)
+        return await loop.run_in_executor(None, make)
 
     async def _listen(
         self, loop: asyncio.AbstractEventLoop, connection: Callable[[], Connection]
@@ -133,11 +157,17 @@ class Server:
             await self._closed.wait()
 
     async def aclose(self) -> None:
-        """Stop listening and hang up on every client."""
+        """Stop listening, answer what is in hand, keep it, and hang up on every client."""
         for server in self._servers:
             server.close()
         self._clock.stop()
+        for session in list(self.node.sessions.values()):
+            session.hush()
+        kept = asyncio.Event()
+        self.node.commits.finish(kept.set)
+        await kept.wait()
         await self._hang_up()
+        await self._loop.run_in_executor(None, self.node.store.close)
         self._servers.clear()
         if self._made_socket:  # not the one of another node, for which this one did not start
             with contextlib.suppress(OSError):
@@ -216,12 +246,12 @@ class Server:
             async with self:
                 for signum in (signal.SIGTERM, signal.SIGINT):
                     self._loop.add_signal_handler(signum, self.node.stop)
+                gc.freeze()
                 ready()
                 await self.wait_closed()
                 logger.info("node %s stops", self.node.id.decode())
 
         # Jobs that wait are many, live long and form no cycles: collect less often than for most.
-        gc.freeze()
         gc.set_threshold(100_000, 50, 100)
         uvloop.run(main())
 
@@ -255,7 +285,7 @@ class Clock:
     def _advance(self) -> None:
         self._node.store.tick()
         self._node.serve()
-        self.schedule()
+        self._node.end_turn()
 
     def _every_second(self) -> None:
         self._second = self._loop.call_later(1, self._every_second)

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable
 from os import urandom
 from typing import Protocol
 
-from pydisque.node.engine import Engine
 from pydisque.node.job import Job, JobState
 from pydisque.node.queue import QueueState
+from pydisque.node.restore import RestorableEngine
 
 
 class Store(Protocol):
@@ -27,6 +27,26 @@ class Store(Protocol):
     second: int
     count: int
     memory: int
+    node_id: bytes
+
+    @property
+    def failure(self) -> str:
+        """Why nothing may be changed now, or nothing."""
+
+    def uncommitted(self) -> bool:
+        """Whether something changed that `commit` has not seen yet."""
+
+    def commit(self, done: Callable[[str], None]) -> None:
+        """Begin to keep what changed so far; `done` hears what went wrong, or nothing.
+
+        If something did, all is as it was when the commit before was done. One at a time.
+        """
+
+    def every_second(self) -> None:
+        """Housekeeping."""
+
+    def close(self) -> None:
+        """Let go of whatever it holds; blocks."""
 
     def tick(self) -> None:
         """Take the time from the clock and do what is due."""
@@ -82,16 +102,39 @@ TURN = 2000
 """Jobs that time may move in one turn, some milliseconds' work; others get theirs in between."""
 
 
-class LocalStore(Engine):
+class LocalStore(RestorableEngine):
     """The engine on this machine's clock.
 
     The wall clock is read once; from then on the monotonic clock counts, so a clock that is set
     meanwhile neither shortens nor stretches what a worker was promised.
     """
 
-    def __init__(self, node_id: bytes) -> None:
-        self._offset = time.time_ns() - time.monotonic_ns()
-        super().__init__(node_id, self._clock(), serials=random_serials, jitter=_jitter)
+    def __init__(self, node_id: bytes = b"", not_before: int = 0) -> None:
+        """Start empty, as the node `node_id` or a new one, at a time not before the one given."""
+        wall = max(time.time_ns(), not_before * 1_000_000)
+        self._offset = wall - time.monotonic_ns()
+        super().__init__(
+            node_id or new_node_id(), self._clock(), serials=random_serials, jitter=_jitter
+        )
+
+    @property
+    def failure(self) -> str:
+        """Nothing: memory does not fail."""
+        return ""
+
+    def uncommitted(self) -> bool:
+        """Never: nothing is kept."""
+        return False
+
+    def commit(self, done: Callable[[str], None]) -> None:
+        """Nothing is to be kept."""
+        done("")
+
+    def every_second(self) -> None:
+        """Nothing is to be done."""
+
+    def close(self) -> None:
+        """Nothing is held."""
 
     def _clock(self) -> int:
         return (time.monotonic_ns() + self._offset) // 1_000_000
@@ -101,6 +144,11 @@ class LocalStore(Engine):
         now = self._clock()
         if now > self.now:
             self.advance(now, TURN)
+
+
+def new_node_id() -> bytes:
+    """40 hex digits that no other node has."""
+    return urandom(20).hex().encode()
 
 
 def random_serials() -> list[bytes]:

@@ -1,0 +1,72 @@
+"""What a journal holds: its records applied one after the other.
+
+Knows the order of things only; what a job's state means is the engine's business.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from pydisque.node import journal, records
+from pydisque.node.homes import Homes
+from pydisque.node.job import Job
+from pydisque.node.journal import JournalError
+from pydisque.node.queue import Queue
+
+
+class Replay:
+    """Jobs and queues as the records so far leave them."""
+
+    def __init__(self) -> None:
+        self.homes = Homes()
+        self.jobs: dict[int, Job] = {}
+        """By ctime."""
+        self.queues: dict[bytes, Queue] = {}
+        self.now = 0
+        """The engine's time at the last record, in milliseconds."""
+        self.last = 0
+        """The number of the last record."""
+
+    def apply(self, number: int, data: bytes) -> None:
+        """Go on by one record.
+
+        Raises:
+            DamagedError: it is not what was written.
+        """
+        record = records.unpack(data)
+        self.homes.add(number, len(data), len(record.jobs) + len(record.queues))
+        self.last, self.now = number, max(self.now, record.now)
+        for name in record.dropped:
+            self._leave(self.queues.pop(name, None))
+        for queue in record.queues:
+            self._leave(self.queues.get(queue.name))
+            queue.home = number
+            self.queues[queue.name] = queue
+        for job in record.jobs:
+            self._leave(self.jobs.get(job.ctime))
+            job.home = number
+            self.jobs[job.ctime] = job
+        for change in record.changes:
+            if known := self.jobs.get(change.ctime):  # else it comes in full later, or is gone
+                change.apply(known)
+        for ctime in record.gone:
+            self._leave(self.jobs.pop(ctime, None))
+
+    def _leave(self, inhabitant: Job | Queue | None) -> None:
+        if inhabitant:
+            self.homes.leave(inhabitant.home)
+
+
+def replay(db: sqlite3.Connection) -> Replay:
+    """All that a journal holds.
+
+    Raises:
+        JournalError: it is damaged.
+    """
+    state = Replay()
+    for number, data in journal.records(db):
+        try:
+            state.apply(number, data)
+        except records.DamagedError as error:
+            raise JournalError(f"the journal is damaged: record {number}: {error}") from None
+    return state

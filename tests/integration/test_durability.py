@@ -1,0 +1,46 @@
+"""Jobs outlive the node: what a node with a data directory knows again after it ended, however."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pydisque.node import Server
+from wire import Peer, error
+
+
+@pytest.mark.parametrize("durability", ["always", "everysec", "none"])
+def test_a_restart_gives_everything_back(tmp_path: Path, durability: str) -> None:
+    """Queued jobs come back queued and in order, delivered, delayed and acknowledged ones as such,
+    pauses and the node's ID as well."""
+    with Server(data=tmp_path, durability=durability) as server, Peer(server.address) as peer:
+        ids = [peer.ask("ADDJOB", "q", f"body {n}", 0) for n in range(5)]
+        delayed = peer.ask("ADDJOB", "q", "later", 0, "DELAY", 100)
+        once = peer.ask("ADDJOB", "once", "x", 0, "RETRY", 0)
+        assert peer.ask("GETJOB", "FROM", "once")
+        assert [job[1] for job in peer.ask("GETJOB", "COUNT", 2, "FROM", "q")] == ids[:2]
+        assert peer.ask("ACKJOB", ids[0]) == 1
+        assert peer.ask("NACK", ids[1]) == 1
+        assert peer.ask("PAUSE", "p", "in") == b"in"
+        myself = peer.ask("CLUSTER", "MYID")
+    with Server(data=tmp_path) as server, Peer(server.address) as peer:
+        assert peer.ask("CLUSTER", "MYID") == myself
+        assert [job[1] for job in peer.ask("QPEEK", "q", 9)] == ids[1:]
+        shown = peer.ask("SHOW", ids[1])
+        assert shown[shown.index(b"nacks") + 1] == 1
+        shown = peer.ask("SHOW", delayed)
+        assert shown[shown.index(b"state") + 1] == b"active"
+        assert 90_000 < shown[shown.index(b"next-requeue-within") + 1] <= 100_000
+        assert peer.ask("SHOW", ids[0]) is None
+        assert peer.ask("ENQUEUE", once) == 0
+        assert peer.ask("QLEN", "once") == 0
+        assert error(peer.ask("ADDJOB", "p", "x", 0)).startswith("PAUSED")
+
+
+def test_a_second_node_on_the_same_directory_does_not_start(tmp_path: Path) -> None:
+    """A data directory belongs to one node at a time; the other says who has it."""
+    with Server(data=tmp_path) as first, Peer(first.address) as peer:
+        with pytest.raises(OSError, match=r"in use by process \d+"), Server(data=tmp_path):
+            pass
+        assert peer.ask("PING") == b"PONG"
