@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 
 from engines import START, figures, new_engine, shown
 from pydisque.errors import MaxLenError, PausedError, TooLateError
-from pydisque.node.engine import JOB_OVERHEAD, QUEUE_OVERHEAD
+from pydisque.node.engine import JOB_OVERHEAD, QUEUE_OVERHEAD, Engine
 
 JITTER = 7
 NAMES = [b"a", b"b", b"c"]
@@ -63,7 +63,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.engine = new_engine(JITTER)
+        self.engine = self.make_engine()
         self.now = START
         self.jobs: dict[bytes, ModelJob] = {}
         self.queues: dict[bytes, ModelQueue] = {}
@@ -73,6 +73,10 @@ class EngineMachine(RuleBasedStateMachine):
         self.once_delivered: set[bytes] = set()
         self.expiries: dict[bytes, int] = {}
         """Jobs nobody acknowledged, and the second until which they must not disappear."""
+
+    def make_engine(self) -> Engine:
+        """The engine under test."""
+        return new_engine(JITTER)
 
     # The model's own rules
 

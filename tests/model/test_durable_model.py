@@ -1,0 +1,116 @@
+"""The same random commands on a durable store, with restarts, crashes and failed commits between.
+
+What stands after a restart must be what the model says that never stopped; after a commit that
+failed, what the model said when the last one succeeded.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from copy import deepcopy
+from itertools import count
+from pathlib import Path
+from queue import SimpleQueue
+from types import SimpleNamespace
+from unittest import mock
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import rule
+
+from engines import START
+from test_engine_model import JITTER, EngineMachine
+from pydisque.node.durable import DurableStore
+
+CLOCK = SimpleNamespace(time_ns=lambda: START * 1_000_000, monotonic_ns=lambda: 0)
+MODEL = ("jobs", "queues", "born", "handed_out", "leases", "once_delivered", "expiries")
+
+
+class DurableMachine(EngineMachine):
+    """The machine of the engine, on a data directory."""
+
+    def __init__(self) -> None:
+        self.folders = Path(tempfile.mkdtemp())
+        self.folder = self.folders / "0"
+        self.serials = count()
+        self.reports: SimpleQueue = SimpleQueue()
+        self.patches = [
+            mock.patch("pydisque.node.store.time", CLOCK),
+            mock.patch("pydisque.node.homes.SLACK", 0),
+            mock.patch("pydisque.node.durable.LARGE", 8),
+        ]
+        for patch in self.patches:
+            patch.start()
+        super().__init__()
+        self.kept = self.snapshot()
+
+    def make_engine(self) -> DurableStore:
+        store = DurableStore(str(self.folder), "none", self.reports.put)
+        store._draw_serials = lambda: [b"%024d" % next(self.serials)]
+        store._jitter = lambda: JITTER
+        return store
+
+    def teardown(self) -> None:
+        self.engine.close()
+        for patch in self.patches:
+            patch.stop()
+        shutil.rmtree(self.folders)
+
+    def snapshot(self) -> dict:
+        return deepcopy({name: getattr(self, name) for name in MODEL})
+
+    def wait(self) -> str:
+        """Let one commit be made; what went wrong with it."""
+        outcomes: list[str] = []
+        self.engine.commit(outcomes.append)
+        while not outcomes:
+            self.reports.get()()
+        return outcomes[0]
+
+    @rule()
+    def commit(self) -> None:
+        while self.engine.uncommitted():
+            assert self.wait() == ""
+        self.kept = self.snapshot()
+
+    @rule(crash=st.booleans())
+    def restart(self, crash: bool) -> None:
+        """End the store in order, or let another go on with the files as they lie there."""
+        self.commit()
+        old, folder = self.engine, self.folder
+        if crash:
+            self.folder = self.folders / str(int(folder.name) + 1)
+            shutil.copytree(folder, self.folder)
+        old.close()
+        self.engine = self.make_engine()
+        self.engine.advance(self.now)
+        self.by_age()
+
+    def by_age(self) -> None:
+        """After a restart the spent jobs are given up by age."""
+        spent = [job for job in self.jobs.values() if job.spent]
+        for place, job in enumerate(sorted(spent, key=lambda job: job.age), 1):
+            job.spent = place
+        self.handed_out = len(spent)
+        self.kept = self.snapshot()
+
+    @rule()
+    def a_commit_fails(self) -> None:
+        """Nothing of what changed since the last one remains."""
+        if not self.engine.uncommitted():
+            return
+        with mock.patch.object(
+            self.engine.journal, "commit", lambda work, done: done("full", b"")
+        ):
+            assert self.wait() == ("full" if self.engine.failure else "")
+        if self.engine.failure:
+            for name, value in deepcopy(self.kept).items():
+                setattr(self, name, value)
+            self.engine._tried("", b"")
+
+
+DurableMachine.TestCase.settings = settings(
+    max_examples=40, stateful_step_count=50, deadline=None
+)
+TestDurable = DurableMachine.TestCase
