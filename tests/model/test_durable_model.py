@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable
+from contextlib import suppress
 from copy import deepcopy
 from itertools import count
 from pathlib import Path
@@ -21,6 +23,7 @@ from hypothesis.stateful import rule
 
 from engines import START
 from test_engine_model import JITTER, EngineMachine
+from pydisque.errors import PausedError
 from pydisque.node.durable import DurableStore
 
 CLOCK = SimpleNamespace(time_ns=lambda: START * 1_000_000, monotonic_ns=lambda: 0)
@@ -100,9 +103,14 @@ class DurableMachine(EngineMachine):
         """Nothing of what changed since the last one remains."""
         if not self.engine.uncommitted():
             return
-        with mock.patch.object(
-            self.engine.journal, "commit", lambda work, done: done("full", b"")
-        ):
+
+        def fail(_: object, done: Callable[[str, bytes], None]) -> None:
+            with suppress(PausedError):  # what changes while the commit is under way goes as well
+                self.engine.add(b"a", b"late", 10, 1, 0)
+            self.engine.get([b"a", b"b"], 2)
+            done("full", b"")
+
+        with mock.patch.object(self.engine.journal, "commit", fail):
             assert self.wait() == ("full" if self.engine.failure else "")
         if self.engine.failure:
             for name, value in deepcopy(self.kept).items():
@@ -110,7 +118,5 @@ class DurableMachine(EngineMachine):
             self.engine._tried("", b"")
 
 
-DurableMachine.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=50, deadline=None
-)
+DurableMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=50, deadline=None)
 TestDurable = DurableMachine.TestCase
