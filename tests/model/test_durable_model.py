@@ -20,9 +20,9 @@ from unittest import mock
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
+from test_engine_model import JITTER, EngineMachine
 
 from engines import START
-from test_engine_model import JITTER, EngineMachine
 from pydisque.errors import PausedError
 from pydisque.node.durable import DurableStore
 
