@@ -17,16 +17,22 @@ import socket
 import stat
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Self
 
 import uvloop
 
-from pydisque.node.config import Config
+from pydisque.node import listening, users
+from pydisque.node.config import LOG_LEVELS, Config, SettingError
 from pydisque.node.connection import Connection
 from pydisque.node.node import Node
-from pydisque.node.table import command_table
+from pydisque.node.settings import from_keywords
+from pydisque.node.table import commands_for
 
 logger = logging.getLogger("pydisque.node")
+
+HANDSHAKE = 10
+"""Seconds a client has for the TLS handshake."""
 
 
 class Server:
@@ -50,28 +56,33 @@ class Server:
         *,
         unixsocket: str | None = None,
         password: str | None = None,
+        **settings: object,
     ) -> None:
         """Prepare a node; it listens once it is entered, started or run.
 
         Args:
-            host: the address to listen on.
+            host: the address to listen on, or several with commas between them.
             port: the TCP port; 0 for any that is free, -1 for none.
             unixsocket: the path of a Unix socket to listen on as well.
             password: what clients have to send with AUTH first.
+            settings: any other of docs/configuration.md, its dashes as underscores.
 
         Raises:
-            ValueError: the port is none, or there is nothing to listen on.
+            ValueError: a setting is wrong, does not fit the others, or is not safe.
         """
-        if not -1 <= port <= 65535:
-            raise ValueError(
-                f"port is {port}; it must be 1 to 65535, 0 for a free one, -1 for none"
-            )
-        if port == -1 and not unixsocket:
-            raise ValueError("with port -1 give a unixsocket, else nobody could connect")
-        self.host = host
-        self.port = port
-        self.unixsocket = unixsocket
-        self._password = password or ""
+        named = {"bind": host, "port": port, "unixsocket": unixsocket, "requirepass": password}
+        self._given = from_keywords(named | settings)
+        config = Config(**self._given)
+        if config["port"] == "-1" and not config["unixsocket"]:
+            raise SettingError("port", "with -1 give a unixsocket, else nobody could connect")
+        self.host = config["bind"]
+        self.port = config.number("port")
+        self.unixsocket = config["unixsocket"] or None
+        self._users = _read_users(config)
+        self._given["requirepass"] = _read_password(config)
+        listening.check_protection(Config(**self._given))
+        self._tls = listening.tls_context(config)
+        commands_for(config)
         self._servers: list[asyncio.Server] = []
         self._made_socket: str | None = None
         self._thread: threading.Thread | None = None
@@ -80,8 +91,8 @@ class Server:
     @property
     def addresses(self) -> list[str]:
         """Where it listens, as `Client` takes them."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        tcp = [f"{host}:{self.port}"] if self.port != -1 else []
+        hosts = self.host.split(",") if self.port != -1 else []
+        tcp = [f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}" for host in hosts]
         return tcp + ([f"unix:{self.unixsocket}"] if self.unixsocket else [])
 
     @property
@@ -99,33 +110,41 @@ class Server:
         """
         loop = self._loop = asyncio.get_running_loop()
         self._closed = asyncio.Event()
-        config = Config(
-            requirepass=self._password, unixsocket=self.unixsocket or "", bind=self.host
-        )
-        self.node = node = Node(command_table(), config=config)
+        config = Config(**self._given)
+        self.node = node = Node(commands_for(config), config=config, users=self._users)
         node.multiplexing_api = type(loop).__module__.partition(".")[0]
         node.stop = lambda: None if self._closed is None else self._closed.set()
         node.call_later = loop.call_later
         self._clock = Clock(node, loop)
         try:
-            await self._listen(loop, lambda: Connection(node, loop))
+            await self._listen(loop, lambda: Connection(node, loop), config)
         except BaseException:
             await self.aclose()
             raise
         config.fix("port", str(max(0, self.port)))
-        logger.info("node %s listens on %s", node.id.decode(), self.address)
+        if "loglevel" in self._given:
+            logger.setLevel(LOG_LEVELS[config["loglevel"]])
+        logger.info("node %s listens on %s", node.id.decode(), " and ".join(self.addresses))
 
     async def _listen(
-        self, loop: asyncio.AbstractEventLoop, connection: Callable[[], Connection]
+        self, loop: asyncio.AbstractEventLoop, connection: Callable[[], Connection], config: Config
     ) -> None:
-        if self.port != -1:
-            server = await loop.create_server(connection, self.host, self.port, backlog=511)
+        for host in listening.hosts(config):
+            server = await loop.create_server(
+                connection,
+                host,
+                self.port,
+                backlog=511,
+                ssl=self._tls,
+                ssl_handshake_timeout=HANDSHAKE if self._tls else None,
+            )
             self._servers.append(server)
-            self.port = server.sockets[0].getsockname()[1]
+            self.port = server.sockets[0].getsockname()[1]  # also for the hosts that follow
         if self.unixsocket:
             _remove_stale(self.unixsocket)
-            self._servers.append(await loop.create_unix_server(connection, self.unixsocket))
+            sock = _bound(self.unixsocket, int(config["unixsocketperm"], 8))
             self._made_socket = self.unixsocket
+            self._servers.append(await loop.create_unix_server(connection, sock=sock))
 
     async def wait_closed(self) -> None:
         """Wait until SHUTDOWN, a signal or `close` ends the node."""
@@ -205,8 +224,18 @@ class Server:
 
     # As a process
 
-    def run(self, ready: Callable[[], None] = lambda: None) -> None:
-        """Listen in this thread until SHUTDOWN, SIGTERM or SIGINT; call `ready` once listening.
+    def run(
+        self,
+        ready: Callable[[], None] = lambda: None,
+        stopping: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Listen in this thread until SHUTDOWN, SIGTERM or SIGINT.
+
+        The process may then open as many files as its clients need, if the system lets it.
+
+        Args:
+            ready: called once it listens.
+            stopping: called when it begins to stop.
 
         Raises:
             OSError: an address cannot be listened on.
@@ -218,12 +247,23 @@ class Server:
                     self._loop.add_signal_handler(signum, self.node.stop)
                 ready()
                 await self.wait_closed()
+                stopping()
                 logger.info("node %s stops", self.node.id.decode())
 
+        self._make_room()
         # Jobs that wait are many, live long and form no cycles: collect less often than for most.
         gc.freeze()
         gc.set_threshold(100_000, 50, 100)
         uvloop.run(main())
+
+    def _make_room(self) -> None:
+        wanted = Config(**self._given).number("maxclients")
+        room = listening.room_for_clients(wanted)
+        if room < wanted:
+            logger.warning(
+                "maxclients is %d, not %d: this process may not open more files", room, wanted
+            )
+            self._given["maxclients"] = str(room)
 
 
 class Clock:
@@ -267,6 +307,43 @@ class Clock:
         self._second.cancel()
         if self._alarm:
             self._alarm.cancel()
+
+
+def _read_password(config: Config) -> str:
+    """The password of `default`, wherever it is.
+
+    Raises:
+        SettingError: it is given in two ways, or its file cannot be read.
+    """
+    path = config["requirepass-file"]
+    if not path:
+        return config["requirepass"]
+    if config["requirepass"]:
+        raise SettingError("requirepass-file", "there is requirepass as well; give one of them")
+    try:
+        return users.read_password(Path(path)).decode("utf-8", "surrogateescape")
+    except ValueError as error:
+        raise SettingError("requirepass-file", str(error)) from None
+
+
+def _read_users(config: Config) -> list[users.User]:
+    try:
+        return users.load(Path(config["users"])) if config["users"] else []
+    except ValueError as error:
+        raise SettingError("users", str(error)) from None
+
+
+def _bound(path: str, mode: int) -> socket.socket:
+    """A Unix socket with this mode, unless that is 0; nobody can connect before it has it."""
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.bind(path)
+        if mode:
+            os.chmod(path, mode)  # noqa: PTH101
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _remove_stale(path: str) -> None:
