@@ -47,8 +47,8 @@ class RequestParser:
     `feed` returns the requests that are complete. When the stream is malformed it returns those
     before the fault and sets `error`; everything after that is ignored.
 
-    While `short` is set requests must be short ones. One that is not is left lying when others
-    came before it, as these may unset it: then `halted` is true, and ``feed(b"")`` goes on.
+    After ``limit(short=True)`` requests must be short. One that is not is left lying when others
+    came before it, as these may lift that: then `halted` is true, and ``feed(b"")`` goes on.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,6 @@ class RequestParser:
 
     def limit(self, *, short: bool) -> None:
         """Take short requests only, or all."""
-        self.short = short
         self._max_arguments = SHORT_ARGUMENTS if short else MAX_ARGUMENTS
         self._max_bulk = SHORT_BULK if short else MAX_BULK
         self.max_request = SHORT_REQUESTS if short else MAX_REQUEST
