@@ -49,6 +49,7 @@ NODE_LAYERS = [
     "diagnostics",
     "table",
     "connection",
+    "doorway",
     "server",
 ]
 

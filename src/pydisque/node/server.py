@@ -25,14 +25,12 @@ import uvloop
 from pydisque.node import listening, users
 from pydisque.node.config import LOG_LEVELS, Config, SettingError
 from pydisque.node.connection import Connection
+from pydisque.node.doorway import Doorway
 from pydisque.node.node import Node
 from pydisque.node.settings import from_keywords
 from pydisque.node.table import commands_for
 
 logger = logging.getLogger("pydisque.node")
-
-HANDSHAKE = 10
-"""Seconds a client has for the TLS handshake."""
 
 
 class Server:
@@ -84,6 +82,7 @@ class Server:
         self._tls = listening.tls_context(config)
         commands_for(config)
         self._servers: list[asyncio.Server] = []
+        self._doorways: list[Doorway] = []
         self._made_socket: str | None = None
         self._thread: threading.Thread | None = None
         self._closed: asyncio.Event | None = None
@@ -130,14 +129,11 @@ class Server:
         self, loop: asyncio.AbstractEventLoop, connection: Callable[[], Connection], config: Config
     ) -> None:
         for host in listening.hosts(config):
-            server = await loop.create_server(
-                connection,
-                host,
-                self.port,
-                backlog=511,
-                ssl=self._tls,
-                ssl_handshake_timeout=HANDSHAKE if self._tls else None,
-            )
+            if self._tls:
+                self._doorways.append(Doorway((host, self.port), self._tls, connection))
+                self.port = self._doorways[-1].port
+                continue
+            server = await loop.create_server(connection, host, self.port, backlog=511)
             self._servers.append(server)
             self.port = server.sockets[0].getsockname()[1]  # also for the hosts that follow
         if self.unixsocket:
@@ -155,6 +151,9 @@ class Server:
         """Stop listening and hang up on every client."""
         for server in self._servers:
             server.close()
+        for doorway in self._doorways:
+            await doorway.aclose()
+        self._doorways.clear()
         self._clock.stop()
         await self._hang_up()
         self._servers.clear()
