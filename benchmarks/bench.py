@@ -20,7 +20,7 @@ from rich.table import Table
 @contextmanager
 def own_node() -> Iterator[tuple[str, int]]:
     """A node in a process of its own, as `pydisque serve` runs it."""
-    command = [sys.executable, "-m", "pydisque", "serve", "--port", "0", "--log-level", "warning"]
+    command = [sys.executable, "-m", "pydisque", "serve", "--port", "0", "--data", ":memory:"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             host, _, port = process.stdout.readline().split()[-1].rpartition(":")

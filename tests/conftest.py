@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     kind = item.callspec.params.get("server") if hasattr(item, "callspec") else None
     if kind and (reason := servers.lacks(kind)):
         pytest.skip(reason)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def data_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where nodes keep their jobs that are not told where: not in the home of whoever tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        home = tmp_path_factory.mktemp("data")
+        patch.setenv("XDG_DATA_HOME", str(home))
+        yield home
 
 
 @pytest.fixture(scope="session", params=servers.KINDS)

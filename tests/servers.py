@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 DISQUE = "PYDISQUE_TEST_DISQUE_SERVER"
 
-KINDS = ("memory", "disque", "disque-3")
+KINDS = ("memory", "durable", "disque", "disque-3")
 
 
 class Deployment(NamedTuple):
@@ -46,6 +46,9 @@ def running(kind: str) -> Iterator[Deployment]:
     with ExitStack() as stack:
         if kind == "memory":
             addresses = [stack.enter_context(Server()).address]
+        elif kind == "durable":
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            addresses = [stack.enter_context(Server(data=folder)).address]
         else:
             nodes = 3 if kind == "disque-3" else 1
             addresses = [stack.enter_context(_disque()) for _ in range(nodes)]
@@ -55,7 +58,7 @@ def running(kind: str) -> Iterator[Deployment]:
 
 def lacks(kind: str) -> str | None:
     """What has to be done before this kind can run, if anything."""
-    if kind == "memory" or os.environ.get(DISQUE):
+    if kind in ("memory", "durable") or os.environ.get(DISQUE):
         return None
     return f"to run this on Disque itself, set {DISQUE} to the path of a disque-server"
 
@@ -120,7 +123,9 @@ def free_port() -> int:
 class NodeProcess:
     """Our node in a process of its own, to be killed and started again on the same port."""
 
-    def __init__(self) -> None:
+    def __init__(self, *options: str) -> None:
+        """Start it with these options; without any it keeps its jobs in memory."""
+        self._options = options
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         self.start()
@@ -130,6 +135,7 @@ class NodeProcess:
         if answers(self.address):
             return
         command = [sys.executable, "-m", "pydisque", "serve", "--port", str(self.port)]
+        command += self._options or ("--data", ":memory:")
         self._process = subprocess.Popen(
             [*command, "--log-level", "warning"], stdout=subprocess.DEVNULL
         )

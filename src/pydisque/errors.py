@@ -20,6 +20,7 @@ __all__ = [
     "MisconfError",
     "NoAuthError",
     "NoJobError",
+    "NoPermError",
     "NoProtoError",
     "NoReplError",
     "OOMError",
@@ -119,6 +120,13 @@ class NoAuthError(DisqueError):
 
     word = "NOAUTH"
     text = "Authentication required."
+
+
+class NoPermError(DisqueError):
+    """The user may not run this command: it is for admins."""
+
+    word = "NOPERM"
+    text = "this user has no permissions to run this command"
 
 
 class MisconfError(DisqueError):

@@ -19,6 +19,7 @@ import pytest
 import pydisque
 from pydisque.client import Client
 from pydisque.errors import NoAuthError
+from pydisque.node.settings import STARTABLE
 from servers import answers, ask, until
 
 COMMAND = [sys.executable, "-m", "pydisque"]
@@ -43,6 +44,7 @@ class Serving:
             env=os.environ | environment,
         )
         self.said = self.process.stdout.readline()
+        self.kept = self.process.stdout.readline()
         self.address = self.said.removeprefix("listening on ").split()[0]
 
     def ends(self) -> tuple[int, str]:
@@ -109,13 +111,34 @@ def test_a_port_that_is_taken(serve):
     assert re.fullmatch(rf"Error: cannot serve: .*{port}.*in use.*\n", second.stderr)
 
 
-@pytest.mark.parametrize("args", [["--port", "65536"], ["--port", "many"], ["--nonsense"], ["now"]])
-def test_wrong_words(args):
+@pytest.mark.parametrize("word", ["--nonsense", "now"])
+def test_wrong_words(word):
     """What is not understood is told with exit code 2, and nothing is started."""
-    result = run("serve", *args)
+    result = run("serve", word)
     assert (result.returncode, result.stdout) == (2, "")
     assert "Usage: pydisque serve" in result.stderr
-    assert args[-1] in result.stderr
+    assert word in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["--port", "65536"], "port (--port): '65536' is not allowed; "),
+        (["--port", "many"], "port (--port): 'many' is not allowed; "),
+        (["--log-json=maybe"], "log-json (--log-json): 'maybe' is not allowed; allowed is one of "),
+        (["--host", ","], "bind (--bind): ',' is not allowed; "),
+        (["--tls-key", "k"], "tls-cert: missing; TLS needs both "),
+        (["--disable-commands", "x"], "disable-commands (--disable-commands): there is no command"),
+        (["--users", "/nowhere"], "users (--users): /nowhere cannot be read: No such file"),
+        (["--config", "/nowhere"], "config: /nowhere cannot be read: No such file"),
+    ],
+)
+def test_wrong_settings(args, told):
+    """A setting that cannot be is told in one line that says whose it is, with exit code 2."""
+    result = run("serve", *args)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"Error: {told}")
+    assert result.stderr.count("\n") == 1
 
 
 def test_a_unix_socket_beside_the_port(serve, path, queue):
@@ -169,7 +192,7 @@ def test_a_file_is_no_socket(path):
 
 def test_a_password(serve, queue):
     """A password given in the environment is wanted of every client."""
-    node = serve("--port", "0", PYDISQUE_PASSWORD="open sesame")
+    node = serve("--port", "0", PYDISQUE_REQUIREPASS="open sesame")
     with Client(node.address) as client, pytest.raises(NoAuthError):
         client.qlen(queue)
     with Client(node.address, password="open sesame") as client:
@@ -197,7 +220,7 @@ def test_help(args, option):
     assert result.stdout.startswith(f"Usage: {' '.join(['pydisque', *args])} [OPTIONS]")
     wanted: dict[Any, list[str]] = {
         (): ["serve", "demo", "--version"],
-        ("serve",): ["--host", "--port", "--unixsocket", "--password"],
+        ("serve",): ["--config", *(f"--{name}" for name in STARTABLE), "--host"],
         ("demo",): ["--jobs", "--workers"],
     }
     assert [word for word in wanted[args] if word not in result.stdout] == []

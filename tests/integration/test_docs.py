@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import inspect
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from pydisque.node.config import PARAMETERS
+from pydisque.node.settings import STARTABLE, gather
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -43,9 +45,30 @@ def test_every_link_to_a_file_leads_somewhere():
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def test_the_guide_names_the_parameters_that_act():
-    """What docs/node.md says has an effect is what can be set and is not kept for show only."""
-    page = (ROOT / "docs" / "node.md").read_text(encoding="utf-8")
-    [named] = re.findall(r"These act here: (.*?)\.", page, re.DOTALL)
+def test_the_table_of_settings_is_true():
+    """docs/configuration.md tells of each setting its default, what it does, and when it is set."""
+    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(.+?)` \| (.*?) ?\| (.*?) ?\| (.*) \|$", page, re.MULTILINE)
+    assert rows == [
+        (name, f"`{p.default}`" if p.default else "", "yes" if p.settable else "", p.help)
+        for name, p in STARTABLE.items()
+    ]
+
+
+def test_what_acts_can_be_given_at_the_start():
+    """No parameter that can be set and has an effect lacks its help text."""
     act = {name for name, parameter in PARAMETERS.items() if parameter.read and not parameter.inert}
-    assert set(re.findall(r"`([a-z-]+)`", named)) == act - {"appendonly"}  # told of by itself
+    assert act - {"appendonly"} == set(STARTABLE)
+
+
+def test_the_sample_file_is_true():
+    """contrib/pydisque.toml has every setting with its help and its default, and all are taken."""
+    sample = ROOT / "contrib" / "pydisque.toml"
+    text = sample.read_text(encoding="utf-8")
+    values = tomllib.loads(re.sub(r"^# ([a-z-]+ = )", r"\1", text, flags=re.MULTILINE))
+    assert list(values) == list(STARTABLE)
+    for name, value in values.items():
+        parameter = STARTABLE[name]
+        assert parameter.typed(value) == parameter.default, name
+        assert parameter.help in re.sub(r"\n# ", " ", text)
+    assert gather({}, {}, str(sample)) == {}

@@ -49,7 +49,8 @@ class DurableMachine(EngineMachine):
         self.kept = self.snapshot()
 
     def make_engine(self) -> DurableStore:
-        store = DurableStore(str(self.folder), "none", self.reports.put)
+        store = DurableStore(str(self.folder), self.reports.put)
+        store.set_durability("none")
         store._draw_serials = lambda: [b"%024d" % next(self.serials)]
         store._jitter = lambda: JITTER
         return store

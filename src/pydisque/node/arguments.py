@@ -39,6 +39,19 @@ def timeout(word: bytes) -> int:
     return number
 
 
+def without_secrets(args: list[bytes]) -> list[bytes]:
+    """A command as it may be shown: passwords of AUTH, HELLO and CONFIG SET are left out."""
+    name, shown = args[0].lower(), len(args)
+    if name == b"auth":
+        shown = 1
+    elif name == b"hello":
+        words = [arg.lower() for arg in args]
+        shown = words.index(b"auth") + 1 if b"auth" in words else shown
+    elif name == b"config" and len(args) > 3 and text(args[2]).lower() == "requirepass":
+        shown = 3
+    return args if shown == len(args) else [*args[:shown], b"(redacted)"]
+
+
 def syntax_error() -> DisqueError:
     """The generic answer to an option that is not understood."""
     return DisqueError("syntax error")

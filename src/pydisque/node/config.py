@@ -1,11 +1,12 @@
 """The parameters of a node: names, defaults, what may be set to what, and CONFIG's view of them.
 
-One table, in the order CONFIG GET shows it. Knows nothing of what a parameter does: whoever acts
-on one reads it here. Those marked inert are kept for clients that ask, and change nothing.
+One table: Disque's parameters in the order CONFIG GET shows them, then those of our own. Knows
+nothing of what a parameter does, nor where its value came from: whoever acts on one reads it here.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable
@@ -19,9 +20,22 @@ _UNITS = {
 }  # fmt: skip
 _INTEGER = re.compile(r"([+-]?[0-9]+)?")  # nothing is 0
 _LARGEST = 2**63 - 1
+_MODE = re.compile(r"0*[0-7]{1,3}")
+
+DURABILITIES = ("always", "everysec", "none")
+"""When a change is on the disk itself: before it is answered, within a second, when the system
+likes. In the journal's file, and so safe from a crash of the node, it always is before that."""
+
+LOG_LEVELS = {
+    "debug": logging.DEBUG,
+    "verbose": logging.DEBUG,
+    "notice": logging.INFO,
+    "warning": logging.WARNING,
+}
+"""Disque's words for how much to log."""
 
 Read = Callable[[str], str]
-"""Takes what was typed, gives what is stored; raises `ValueError` when it is not allowed."""
+"""Takes what was typed, gives what is stored; raises `ValueError` that says what is allowed."""
 
 
 def _text(typed: str) -> str:
@@ -29,14 +43,14 @@ def _text(typed: str) -> str:
 
 
 def _number(low: int, high: int = _LARGEST, *, clamp: bool = False) -> Read:
+    upper = "on" if high == _LARGEST else f"to {high}"
+
     def read(typed: str) -> str:
-        if not _INTEGER.fullmatch(typed):
-            raise ValueError
-        number = int(typed or "0")
+        number = int(typed or "0") if _INTEGER.fullmatch(typed) else low - 1
         if clamp and 0 <= number <= _LARGEST:
             number = max(low, min(high, number))
         if not low <= number <= high:
-            raise ValueError
+            raise ValueError(f"a whole number from {low} {upper}")
         return str(number)
 
     return read
@@ -45,17 +59,34 @@ def _number(low: int, high: int = _LARGEST, *, clamp: bool = False) -> Read:
 def _size(typed: str) -> str:
     match = _SIZE.fullmatch(typed or "0")
     if match is None:
-        raise ValueError
+        raise ValueError("a size in bytes, or with a unit as in 512mb or 2gb")
     return str(min(_LARGEST, int(match[1]) * _UNITS[(match[2] or "b").lower()]))
 
 
 def _one_of(*words: str) -> Read:
     def read(typed: str) -> str:
         if typed.lower() not in words:
-            raise ValueError
+            raise ValueError(f"one of {', '.join(words)}")
         return typed.lower()
 
     return read
+
+
+def _mode(typed: str) -> str:
+    if not _MODE.fullmatch(typed):
+        raise ValueError("an octal mode as in 660, or 0 to leave it to the umask")
+    return typed.lstrip("0") or "0"
+
+
+def _words(typed: str) -> str:
+    return ",".join(typed.lower().replace(",", " ").split())
+
+
+def _hosts(typed: str) -> str:
+    hosts = [host.strip().removeprefix("[").removesuffix("]") for host in typed.split(",")]
+    if not all(hosts):  # an empty one would be every address of the machine
+        raise ValueError("one address, or several with commas between them")
+    return ",".join(hosts)
 
 
 def _directory(typed: str) -> str:
@@ -69,7 +100,7 @@ def _directory(typed: str) -> str:
 def _buffer_limit(typed: str) -> str:
     words = typed.split()
     if len(words) != 4 or words[0].lower() != "normal":
-        raise ValueError
+        raise ValueError("normal and three numbers")
     hard, soft, seconds = _size(words[1]), _size(words[2]), _number(0)(words[3])
     return f"normal {hard} {soft} {seconds}"
 
@@ -79,50 +110,174 @@ _flag = _one_of("yes", "no")
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter; `read` is None when it cannot be set while the node runs."""
+    """One parameter."""
 
     default: str
     read: Read | None = None
+    """None for those that cannot be set at all."""
+    help: str = ""
+    """What it does, for those that can be given when a node starts."""
+    fixed: bool = False
+    """It cannot change while the node runs."""
+    own: bool = False
+    """Disque has none of this name: CONFIG GET shows it when asked for just this one."""
     inert: bool = False
+    """Kept for clients that ask; changes nothing."""
+    secret: bool = False
+    """No message may show its value."""
+
+    @property
+    def settable(self) -> bool:
+        """Whether CONFIG SET takes it."""
+        return self.read is not None and not self.fixed
+
+    @property
+    def switch(self) -> bool:
+        """Whether it is a matter of yes and no."""
+        return self.read is _flag
+
+    def typed(self, value: object) -> str:
+        """A value of Python or TOML as one would type it.
+
+        Raises:
+            ValueError: a number where there must be text. A password or an octal mode written as
+                a number would not be what it seems.
+        """
+        if isinstance(value, str):
+            return value
+        if isinstance(value, bool) and self.switch:
+            return "yes" if value else "no"
+        if isinstance(value, (list, tuple)) and self.read in (_hosts, _words):
+            if all(isinstance(word, str) for word in value):
+                return ",".join(value)
+            raise ValueError("a list of texts")
+        if self.read in (_text, _mode, _hosts, _words):
+            raise ValueError("text in quotes")
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+        return repr(value)  # which `read` refuses, saying what is allowed
 
 
 PARAMETERS = {
-    "requirepass": Parameter("", _text),
-    "unixsocket": Parameter(""),
+    "requirepass": Parameter(
+        "", _text, "Password of the user 'default', who may do everything.", secret=True
+    ),
+    "unixsocket": Parameter("", _text, "Path of a Unix socket to listen on as well.", fixed=True),
     "logfile": Parameter(""),
     "pidfile": Parameter(""),
-    "maxmemory": Parameter("1073741824", _size),
+    "maxmemory": Parameter(
+        "1073741824", _size, "What jobs and queues may take, in bytes or as in 512mb."
+    ),
     "maxmemory-samples": Parameter("5", _number(1), inert=True),
-    "timeout": Parameter("0", _number(0)),
+    "timeout": Parameter(
+        "0", _number(0), "Seconds after which an idle client is hung up on; 0 for never."
+    ),
     "auto-aof-rewrite-percentage": Parameter("100", _number(0), inert=True),
     "auto-aof-rewrite-min-size": Parameter("67108864", _number(0), inert=True),
-    "slowlog-log-slower-than": Parameter("10000", _number(0)),
-    "latency-monitor-threshold": Parameter("0", _number(0)),
-    "slowlog-max-len": Parameter("128", _number(0)),
-    "port": Parameter("7711"),
+    "slowlog-log-slower-than": Parameter(
+        "10000", _number(0), "Microseconds from which on a command goes into SLOWLOG."
+    ),
+    "latency-monitor-threshold": Parameter(
+        "0", _number(0), "Milliseconds from which on a command goes into LATENCY; 0 for never."
+    ),
+    "slowlog-max-len": Parameter("128", _number(0), "How many commands SLOWLOG keeps."),
+    "port": Parameter(
+        "7711", _number(-1, 65535), "TCP port; 0 takes a free one, -1 none.", fixed=True
+    ),
     "tcp-backlog": Parameter("511"),
     "databases": Parameter("16", inert=True),
-    "maxclients": Parameter("10000", _number(1)),
+    "maxclients": Parameter("10000", _number(1), "How many clients may be connected at once."),
     "watchdog-period": Parameter("0", _number(0), inert=True),
     "hz": Parameter("10", _number(1, 500, clamp=True), inert=True),
     "cluster-node-timeout": Parameter("15000", _number(0), inert=True),
-    "tcp-keepalive": Parameter("no", _flag),
+    "tcp-keepalive": Parameter("no", _flag, "Whether to probe connections that are silent."),
     "no-appendfsync-on-rewrite": Parameter("no", inert=True),
     "daemonize": Parameter("no"),
     "activerehashing": Parameter("yes", _flag, inert=True),
     "aof-rewrite-incremental-fsync": Parameter("yes", _flag, inert=True),
     "aof-load-truncated": Parameter("yes", _flag, inert=True),
     "aof-enqueue-jobs-once": Parameter("no", _flag, inert=True),
-    "maxmemory-policy": Parameter("acks", _one_of("acks", "noeviction")),
-    "loglevel": Parameter("notice", _one_of("debug", "verbose", "notice", "warning")),
+    "maxmemory-policy": Parameter(
+        "acks", _one_of("acks", "noeviction"),
+        "Whether to give up spent at-most-once jobs when memory is short (acks) or nothing.",
+    ),
+    "loglevel": Parameter(
+        "notice", _one_of(*LOG_LEVELS), "How much to log: debug, verbose, notice or warning."
+    ),
     "appendfsync": Parameter("everysec", _one_of("always", "everysec", "no"), inert=True),
     "syslog-facility": Parameter("local0", inert=True),
     "appendonly": Parameter("no", _one_of("no")),  # a node in memory must not promise a file
     "dir": Parameter("", _directory, inert=True),
     "client-output-buffer-limit": Parameter("normal 0 0 0", _buffer_limit, inert=True),
-    "unixsocketperm": Parameter("0"),
-    "bind": Parameter(""),
-}
+    "unixsocketperm": Parameter(
+        "0", _mode, "Octal mode of the Unix socket, as in 660; 0 leaves it to the umask.",
+        fixed=True,
+    ),
+    "bind": Parameter(
+        "127.0.0.1", _hosts, "Addresses to listen on, commas between them.", fixed=True
+    ),
+    # From here on our own.
+    "data": Parameter(
+        "", _text,
+        "Directory in which jobs are kept; :memory: for nowhere. Without it the node picks one.",
+        fixed=True, own=True,
+    ),
+    "durability": Parameter(
+        "always", _one_of(*DURABILITIES),
+        "When a change is on the disk: before it is answered (always), within a second (everysec) "
+        "or when the system likes (none).",
+        own=True,
+    ),
+    "protected-mode": Parameter(
+        "yes", _flag, "Refuse to listen beyond loopback when anybody could do anything.",
+        fixed=True, own=True,
+    ),
+    "requirepass-file": Parameter(
+        "", _text, "File that holds the password, in the place of requirepass.",
+        fixed=True, own=True,
+    ),
+    "users": Parameter(
+        "", _text, "TOML file of further users; then everybody has to log in.",
+        fixed=True, own=True,
+    ),
+    "auth-timeout": Parameter(
+        "60", _number(0), "Seconds a client may take to log in; 0 for any.", own=True
+    ),
+    "admin-commands": Parameter(
+        "", _words, "Further commands for admins alone, commas between them.",
+        fixed=True, own=True,
+    ),
+    "disable-commands": Parameter(
+        "", _words, "Commands that shall not exist, commas between them.", fixed=True, own=True
+    ),
+    "tls-cert": Parameter(
+        "", _text, "PEM file of the certificate; with it the TCP port speaks TLS only.",
+        fixed=True, own=True,
+    ),
+    "tls-key": Parameter("", _text, "PEM file of its private key.", fixed=True, own=True),
+    "tls-ca": Parameter(
+        "", _text, "PEM file of the authority whose certificates clients must show.",
+        fixed=True, own=True,
+    ),
+    "log-json": Parameter(
+        "no", _flag, "Whether to log one JSON object a line.", fixed=True, own=True
+    ),
+}  # fmt: skip
+
+
+class SettingError(ValueError):
+    """A value that a node cannot start with; never shows a secret."""
+
+    def __init__(self, name: str, problem: str, source: str = "") -> None:
+        """Make it from the setting's name, what is wrong, and where the value came from."""
+        super().__init__(f"{name}{source and f' ({source})'}: {problem}")
+        self.name = name
+        self.problem = problem
+        self.source = source
+
+    def at(self, source: str) -> SettingError:
+        """The same error of a value that came from here, unless it is known already."""
+        return SettingError(self.name, self.problem, self.source or source)
 
 
 class Config:
@@ -147,8 +302,14 @@ class Config:
 
     def matching(self, pattern: str) -> list[tuple[str, str]]:
         """Names and values that a glob-style pattern fits, in CONFIG GET's order."""
+        if pattern in PARAMETERS:
+            return [(pattern, self._values[pattern])]
         fits = glob(pattern)
-        return [item for item in self._values.items() if fits(item[0])]
+        return [
+            (name, value)
+            for name, value in self._values.items()
+            if fits(name) and not PARAMETERS[name].own
+        ]
 
     def set(self, name: str, value: str) -> str:
         """Change a parameter of a running node; returns its name as it is stored.
@@ -157,7 +318,7 @@ class Config:
             DisqueError: there is no such parameter, it cannot change, or not to this.
         """
         parameter = PARAMETERS.get(name.lower())
-        if parameter is None or parameter.read is None:
+        if parameter is None or parameter.read is None or parameter.fixed:
             raise DisqueError(f"Unsupported CONFIG parameter: {name}")
         try:
             self._values[name.lower()] = parameter.read(value)

@@ -13,7 +13,7 @@ from collections import deque
 from time import perf_counter
 from typing import cast
 
-from pydisque.errors import DisqueError, MisconfError, NoAuthError
+from pydisque.errors import DisqueError, MisconfError
 from pydisque.node import resp
 from pydisque.node.node import Command, Node, Session
 from pydisque.node.resp import RequestParser, RequestTooLargeError
@@ -69,6 +69,7 @@ class Connection(Session, asyncio.Protocol):
             keepalive = node.config["tcp-keepalive"] == "yes"
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, keepalive)
         node.sessions[self.id] = self
+        self.admit(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the client; a job that was on its way to it comes back after its retry time."""
@@ -110,6 +111,10 @@ class Connection(Session, asyncio.Protocol):
 
     # What the node calls
 
+    def limit(self, *, short: bool) -> None:
+        """Take short requests only, or all."""
+        self._parser.limit(short=short)
+
     def send(self, data: bytes) -> None:
         """Put bytes on the wire, after what is there already."""
         self._replies.append(data)
@@ -144,7 +149,7 @@ class Connection(Session, asyncio.Protocol):
         self._end_wait()
         self._wrote = True
         self.send(self._adapt(reply) if self.guarded else reply)
-        if self._requests or self._unparsed:
+        if self._requests or self._unparsed or self._parser.halted:
             self._loop.call_soon(self.resume)
 
     def buffers(self) -> tuple[int, int]:
@@ -159,7 +164,9 @@ class Connection(Session, asyncio.Protocol):
         self._running = True
         try:
             self._run_batch()
-            while self._unparsed and not (self.blocked or self._requests or self._closing):
+            while (self._unparsed or self._parser.halted) and not (
+                self.blocked or self._requests or self._closing
+            ):
                 data = b"".join(self._unparsed)
                 self._unparsed.clear()
                 self._unparsed_size = 0
@@ -245,13 +252,13 @@ class Connection(Session, asyncio.Protocol):
     def _run_guarded(self, command: Command, args: resp.Request) -> bytes | None:
         """Run a command with everything that is usually switched off looked at."""
         node = self.node
-        handshake = command.name == b"auth" or (command.name == b"hello" and len(args) > 1)
-        if node.password and not self.authenticated and not handshake:
-            raise NoAuthError
+        if node.users.wanted and not (self.user and self.user.admin):
+            node.check_access(self, command, args)
         node.check_journal(command)
         if b"denyoom" in command.flags:
             node.check_memory()
-        node.show_monitors(self, args)
+        if node.monitors:
+            node.show_monitors(self, args)
         return command.run(self, args)
 
     def _answer(self, reply: bytes) -> None:
@@ -275,7 +282,7 @@ class Connection(Session, asyncio.Protocol):
         """Hold bytes back until the command before them is answered."""
         self._unparsed.append(data)
         self._unparsed_size += len(data)
-        if self._unparsed_size > resp.MAX_REQUEST:
+        if self._unparsed_size > self._parser.max_request:
             self._transport.abort()
 
     def _wait_over(self) -> None:

@@ -41,9 +41,7 @@ class _Commit(NamedTuple):
 class DurableStore(LocalStore):
     """A store in a data directory, which it holds until it is closed."""
 
-    def __init__(
-        self, path: str, durability: str, report: Callable[[Callable[[], None]], object]
-    ) -> None:
+    def __init__(self, path: str, report: Callable[[Callable[[], None]], object]) -> None:
         """Read the journal there and go on from it.
 
         Time goes on by the wall clock, but never back: when that was set back, it stands where the
@@ -51,7 +49,6 @@ class DurableStore(LocalStore):
 
         Args:
             path: the data directory, made if it is not there.
-            durability: one of `journal.DURABILITIES`.
             report: calls what it is given, soon, in the thread that uses the store.
 
         Raises:
@@ -68,13 +65,17 @@ class DurableStore(LocalStore):
         except BaseException:
             self._folder.release()
             raise
-        self.journal.set_durability(durability)
         self.recording = True
         self._new_id = b"" if known else self.node_id
         self._failure = ""
         self._homes = kept.homes
         self._last = kept.last
         self._moving: list[Job | Queue] = []  # to stand in full in the next record
+
+    def set_durability(self, durability: str) -> None:
+        """From the next commit on: ``always``, as at first, ``everysec`` or ``none``."""
+        if durability != self.journal.durability:
+            self.journal.set_durability(durability)
 
     def close(self) -> None:
         """End the journal and let go of the directory; blocks."""

@@ -22,10 +22,6 @@ from typing import NamedTuple
 
 logger = logging.getLogger("pydisque.node")
 
-DURABILITIES = ("always", "everysec", "none")
-"""When a commit is on the disk itself: before it is answered, within a second, when the system
-likes. In the file, and so safe from the end of this process, it always is before it is answered."""
-
 FILE = "journal.db"
 APPLICATION_ID = 0x44495351
 VERSION = 1
@@ -61,18 +57,28 @@ Done = Callable[[str, bytes], None]
 """Hears how a commit went: what went wrong, or nothing; and the record that was wanted."""
 
 
+def in_use(path: Path) -> bool:
+    """Whether a process holds this data directory; it need not exist."""
+    try:
+        Folder(path, make=False).release()
+    except JournalError:
+        return (path / "lock").exists()
+    return False
+
+
 class Folder:
     """A data directory, held against other processes."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Make it, if need be, and take hold of it.
+    def __init__(self, path: str | os.PathLike[str], *, make: bool = True) -> None:
+        """Take hold of it, and make it first if it is not there, unless told not to.
 
         Raises:
             JournalError: it cannot be written to, or another process has it.
         """
         self.path = Path(path)
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if make:
+                self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise JournalError(f"{path}: {error.strerror}") from None
@@ -195,7 +201,7 @@ class Journal:
         self._inbox.put(lambda: self._commit(work, done))
 
     def set_durability(self, durability: str) -> None:
-        """Change the durability, from the next commit on."""
+        """Change the durability, from the next commit on: ``always``, ``everysec``, ``none``."""
         self._inbox.put(lambda: self._set_durability(durability))
 
     def size(self) -> int:

@@ -12,15 +12,23 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from pydisque.errors import DisqueError, LeavingError, MisconfError, OOMError
-from pydisque.node import resp
+from pydisque.errors import (
+    DisqueError,
+    LeavingError,
+    MisconfError,
+    NoAuthError,
+    NoPermError,
+    OOMError,
+)
+from pydisque.node import arguments, resp
 from pydisque.node.commits import Commits
 from pydisque.node.config import Config
 from pydisque.node.job import Job
 from pydisque.node.store import LocalStore, Store, new_node_id
+from pydisque.node.users import Refusals, User, Users
 from pydisque.node.waiting import Waiting
 
 logger = logging.getLogger("pydisque.node")
@@ -44,10 +52,19 @@ None when the client now waits for its reply. Raises `DisqueError` for an error 
 class Command:
     """One command of one node, and how often and how long it ran."""
 
-    __slots__ = ("arity", "calls", "flags", "least", "most", "name", "run", "seconds", "writes")
+    __slots__ = (
+        "admin", "arity", "calls", "flags", "least", "most", "name", "run", "seconds", "writes",
+    )  # fmt: skip
 
     def __init__(
-        self, name: bytes, arity: int, flags: bytes, run: Run, most: int | None = None
+        self,
+        name: bytes,
+        arity: int,
+        flags: bytes,
+        run: Run,
+        *,
+        most: int | None = None,
+        admin: bytes = b"",
     ) -> None:
         """Describe it.
 
@@ -57,6 +74,7 @@ class Command:
             flags: words as COMMAND tells them.
             run: the handler.
             most: when it takes more arguments than `arity` tells, up to how many.
+            admin: which subcommands are for admins alone, commas between them; ``*`` for all.
         """
         self.name = name
         self.arity = arity
@@ -66,12 +84,25 @@ class Command:
         """Whether its reply may tell of something that has to be kept first."""
         self.least = abs(arity)
         self.most = most or (arity if arity > 0 else sys.maxsize)
+        self.admin = frozenset(admin.split(b",")) if admin else frozenset()
         self.reset()
 
     def reset(self) -> None:
         """Forget calls and time."""
         self.calls = 0
         self.seconds = 0.0
+
+    def check_user(self, user: User, args: list[bytes]) -> None:
+        """Refuse to run for who is no admin, if it takes one."""
+        if not self.admin or user.admin:
+            return
+        shown = self.name
+        if b"*" not in self.admin:
+            words = [arg.lower() for arg in args[1:3]]
+            if self.admin.isdisjoint((b"".join(words[:1]), b" ".join(words))):
+                return
+            shown += b"|" + words[0]
+        raise NoPermError(f"this user has no permissions to run the '{shown.decode()}' command")
 
     def arity_error(self) -> DisqueError:
         """What a client hears that sent too few or too many arguments."""
@@ -97,7 +128,7 @@ class Session(ABC):
         self.fd = -1
         self.unix = False
         self.name = b""
-        self.authenticated = False
+        self.user: User | None = None
         self.resp3 = False
         self.reply_mode = b"on"
         self.monitoring = False
@@ -106,8 +137,18 @@ class Session(ABC):
         """Whether the GETJOB that waits asked for WITHCOUNTERS."""
         self.guarded = False
         """Something about this session wants a closer look at each of its commands."""
-        self.created = self.last_used = node.store.now
+        self.created = self.last_used = self.stranger_since = node.store.now
         self.last_command: Command | None = None
+
+    def admit(self, user: User | None) -> None:
+        """Know who this is; None for somebody who may only log in, if that is wanted."""
+        self.user = user
+        self.stranger_since = self.node.store.now
+        self.limit(short=self.node.users.wanted and user is None)
+
+    @abstractmethod
+    def limit(self, *, short: bool) -> None:
+        """Take short requests only, or all."""
 
     @abstractmethod
     def send(self, data: bytes) -> None:
@@ -154,6 +195,7 @@ class Node:
         commands: dict[bytes, Command],
         store: Store | None = None,
         config: Config | None = None,
+        users: Iterable[User] = (),
     ) -> None:
         self.store: Store = store or LocalStore()
         self.run_id = new_node_id().decode()
@@ -162,6 +204,8 @@ class Node:
         """The commands by their names as nearly everybody spells them."""
         self.commits = Commits(self.store, self.check_guard)
         self.config = config or Config()
+        self._further_users = list(users)
+        self.refusals = Refusals()
         self.waiting: Waiting[Session] = Waiting()
         self.sessions: dict[int, Session] = {}
         self.monitors: dict[Session, None] = {}
@@ -221,11 +265,13 @@ class Node:
     def configure(self) -> None:
         """Take note of parameters that the hot path looks at."""
         config = self.config
-        self.password = config["requirepass"].encode("utf-8", "surrogateescape")
+        password = config["requirepass"].encode("utf-8", "surrogateescape")
+        self.users = Users(password, self._further_users)
         self.slow_after = config.number("slowlog-log-slower-than") / 1e6
         threshold = config.number("latency-monitor-threshold")
         if threshold:
             self.slow_after = min(self.slow_after, threshold / 1e3)
+        self.store.set_durability(config["durability"])
         limit = config.number("maxmemory")
         self.memory_high = limit // 100 * 75 - BASE_MEMORY
         self.memory_full = limit // 100 * 95 - BASE_MEMORY if limit else sys.maxsize
@@ -234,13 +280,25 @@ class Node:
     def check_guard(self) -> None:
         """Decide whether commands run straight away or after a closer look."""
         full = self.store.memory > self.memory_full
-        self.guarded = bool(self.password or self.monitors or full or self.store.failure)
+        self.guarded = bool(self.users.wanted or self.monitors or full or self.store.failure)
 
     def check_journal(self, command: Command) -> None:
         """Refuse with -MISCONF what changes something, as long as nothing can be kept."""
         failure = self.store.failure
         if failure and (command.writes or command.name == b"ping"):
             raise MisconfError(f"{MisconfError.text}: {failure}")
+
+    def check_access(self, session: Session, command: Command, args: list[bytes]) -> None:
+        """Refuse what this client may not run.
+
+        Raises:
+            NoAuthError: it has to log in first.
+            NoPermError: its user is no admin.
+        """
+        if session.user:
+            command.check_user(session.user, args)
+        elif command.name != b"auth" and (command.name != b"hello" or len(args) == 1):
+            raise NoAuthError
 
     @property
     def used_memory(self) -> int:
@@ -250,6 +308,8 @@ class Node:
     def check_memory(self) -> None:
         """Refuse with -OOM above 95 % of maxmemory, if giving up spent jobs does not help."""
         store = self.store
+        if store.memory <= self.memory_full:
+            return
         if self.config["maxmemory-policy"] == "acks":
             while store.memory > self.memory_full and store.evict():
                 pass
@@ -335,11 +395,9 @@ class Node:
 
     def show_monitors(self, session: Session, args: list[bytes]) -> None:
         """Tell the MONITOR clients of a command that is about to run."""
-        if not self.monitors:
-            return
         source = b"unix:" + self.config["unixsocket"].encode() if session.unix else session.address
         now = time.time()
-        words = b" ".join(map(resp.quote, args))
+        words = b" ".join(map(resp.quote, arguments.without_secrets(args)))
         line = b"+%d.%06d [%b] %b\r\n" % (int(now), int(now % 1 * 1e6), source, words)
         for monitor in list(self.monitors):
             if monitor.buffers()[1] > MONITOR_BACKLOG:
@@ -370,10 +428,7 @@ class Node:
         idle = 300 if store.memory <= self.memory_high else 10
         if store.memory > self.memory_full:
             idle = 2
-        limit = self.config.number("timeout") * 1000
-        for session in list(self.sessions.values()) if limit else ():
-            if store.now - session.last_used > limit and not session.blocked:
-                session.close()
+        self._drop_idle_clients()
         store.drop_idle(idle, lambda name: self.waiting.count(name) > 0)
         self.check_guard()
         since, processed, received, sent = self._sampled
@@ -385,9 +440,23 @@ class Node:
         )
         self._sampled = (store.now, self.processed, self.received_bytes, self.sent_bytes)
 
+    def _drop_idle_clients(self) -> None:
+        """Hang up on those that send nothing, and on those that do not say who they are."""
+        now = self.store.now
+        limit = self.config.number("timeout") * 1000
+        patience = self.config.number("auth-timeout") * 1000 if self.users.wanted else 0
+        for session in list(self.sessions.values()) if limit or patience else ():
+            if session.blocked:
+                continue
+            if limit and now - session.last_used > limit:
+                session.close()
+            elif patience and session.user is None and now - session.stranger_since > patience:
+                session.abort()
+
 
 def _cut(args: list[bytes]) -> list[bytes]:
-    """Arguments as SLOWLOG keeps them: 32 at most, 128 bytes each."""
+    """Arguments as SLOWLOG keeps them: 32 at most, 128 bytes each, and no secret."""
+    args = arguments.without_secrets(args)
     kept = args if len(args) <= 32 else args[:31]
     cut = [
         arg if len(arg) <= 128 else arg[:128] + b"... (%d more bytes)" % (len(arg) - 128)

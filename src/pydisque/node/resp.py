@@ -13,6 +13,10 @@ from collections.abc import Iterable, Sequence
 MAX_ARGUMENTS = 1024 * 1024
 MAX_BULK = 512 * 1024 * 1024
 MAX_LINE = 64 * 1024
+SHORT_ARGUMENTS = 10
+SHORT_BULK = 16 * 1024
+SHORT_REQUESTS = 1024 * 1024
+"""What a client may send before the node knows who it is: enough to log in."""
 MAX_REQUEST = 1024 * 1024 * 1024
 """Bytes one unfinished request may hold; a client that sends more is cut off."""
 
@@ -33,21 +37,37 @@ class RequestTooLargeError(ProtocolError):
     """One request holds more than `MAX_REQUEST` bytes: the client is cut off without a word."""
 
 
+class TooLongError(ProtocolError):
+    """This is more than a client may send before the node knows who it is."""
+
+
 class RequestParser:
     """Cuts a stream of bytes, however split, into requests.
 
     `feed` returns the requests that are complete. When the stream is malformed it returns those
     before the fault and sets `error`; everything after that is ignored.
+
+    After ``limit(short=True)`` requests must be short. One that is not is left lying when others
+    came before it, as these may lift that: then `halted` is true, and ``feed(b"")`` goes on.
     """
 
     def __init__(self) -> None:
         self.error: ProtocolError | None = None
+        self.halted = False
+        self.limit(short=False)
         self._chunks: list[bytes] = []  # not parsed yet
         self._held = 0  # bytes in _chunks
         self._wanted = 0  # bytes needed before parsing can go on
         self._args: Request = []  # of the request under way
         self._args_size = 0
         self._missing = 0  # arguments still to come
+
+    def limit(self, *, short: bool) -> None:
+        """Take short requests only, or all."""
+        self._max_arguments = SHORT_ARGUMENTS if short else MAX_ARGUMENTS
+        self._max_bulk = SHORT_BULK if short else MAX_BULK
+        self.max_request = SHORT_REQUESTS if short else MAX_REQUEST
+        self._max_glance = 0 if short else _LONGEST_GLANCE
 
     @property
     def pending(self) -> int:
@@ -70,7 +90,7 @@ class RequestParser:
             self._held = 0
         requests: list[Request] = []
         position = 0
-        if not self._missing and len(data) <= _LONGEST_GLANCE:
+        if not self._missing and len(data) <= self._max_glance:
             position = _glance(data, requests)
         if position < len(data):
             self._parse(data, position, requests)
@@ -79,6 +99,7 @@ class RequestParser:
     def _parse(self, data: bytes, position: int, requests: list[Request]) -> None:
         """Read requests byte for byte; keep what is not complete."""
         self._wanted = 0
+        self.halted = False
         try:
             while position < len(data):
                 following = self._step(data, position, requests)
@@ -87,6 +108,11 @@ class RequestParser:
                 position = following
             if self.pending + len(data) - position > MAX_REQUEST:
                 raise RequestTooLargeError
+        except TooLongError as error:
+            self.halted = bool(requests)
+            if not self.halted:
+                self.error = error.with_traceback(None)
+                return
         except ProtocolError as error:
             self.error = error.with_traceback(None)  # which would keep this parser, and its bytes
             return
@@ -110,6 +136,8 @@ class RequestParser:
         count = _number(data[position + 1 : end])
         if count is None or count > MAX_ARGUMENTS:
             raise ProtocolError("invalid multibulk length")
+        if count > self._max_arguments:
+            raise TooLongError("unauthenticated multibulk length")
         self._missing = max(0, count)
         return end + 2
 
@@ -123,6 +151,8 @@ class RequestParser:
         size = _number(data[position + 1 : end])
         if size is None or not 0 <= size <= MAX_BULK:
             raise ProtocolError("invalid bulk length")
+        if size > self._max_bulk:
+            raise TooLongError("unauthenticated bulk length")
         start = end + 2
         if len(data) < start + size + 2:
             self._wanted = start + size + 2

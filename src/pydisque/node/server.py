@@ -18,23 +18,29 @@ import stat
 import threading
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Self
 
 import uvloop
 
-from pydisque.node.config import Config
+from pydisque.node import listening, users
+from pydisque.node.config import LOG_LEVELS, Config, SettingError
 from pydisque.node.connection import Connection
+from pydisque.node.doorway import Doorway
 from pydisque.node.durable import DurableStore
-from pydisque.node.journal import DURABILITIES
 from pydisque.node.node import Node
+from pydisque.node.settings import from_keywords
 from pydisque.node.store import LocalStore, Store
-from pydisque.node.table import command_table
+from pydisque.node.table import commands_for
 
 logger = logging.getLogger("pydisque.node")
 
+IN_MEMORY = ":memory:"
+"""The data directory of a node that has none."""
+
 
 class Server:
-    """A Disque node in memory, for any Disque client in any language.
+    """A Disque node, for any Disque client in any language.
 
     In a thread of its own::
 
@@ -55,39 +61,38 @@ class Server:
         unixsocket: str | None = None,
         password: str | None = None,
         data: str | os.PathLike[str] | None = None,
-        durability: str = "always",
+        **settings: object,
     ) -> None:
         """Prepare a node; it listens once it is entered, started or run.
 
         Args:
-            host: the address to listen on.
+            host: the address to listen on, or several with commas between them.
             port: the TCP port; 0 for any that is free, -1 for none.
             unixsocket: the path of a Unix socket to listen on as well.
             password: what clients have to send with AUTH first.
             data: the directory in which jobs are kept, made if it is not there; without one they
                 are kept in memory, and gone with the node.
-            durability: when a reply is sent that tells of a change: ``always``, once it is synced
-                to the disk; ``everysec``, once it is written, to be synced within a second;
-                ``none``, once it is written, to be synced when the system likes.
+            settings: any other of docs/configuration.md, its dashes as underscores.
 
         Raises:
-            ValueError: the port or durability is none, or there is nothing to listen on.
+            ValueError: a setting is wrong, does not fit the others, or is not safe.
         """
-        if durability not in DURABILITIES:
-            raise ValueError(f"durability is {durability}; it must be {', '.join(DURABILITIES)}")
-        if not -1 <= port <= 65535:
-            raise ValueError(
-                f"port is {port}; it must be 1 to 65535, 0 for a free one, -1 for none"
-            )
-        if port == -1 and not unixsocket:
-            raise ValueError("with port -1 give a unixsocket, else nobody could connect")
-        self.host = host
-        self.port = port
-        self.unixsocket = unixsocket
-        self.data = None if data is None else os.fspath(data)
-        self.durability = durability
-        self._password = password or ""
+        named = {"bind": host, "port": port, "unixsocket": unixsocket, "requirepass": password}
+        kept = {} if data is None else {"data": os.fspath(data)}
+        self._given = from_keywords(named | kept | settings)
+        config = Config(**self._given)
+        if config["port"] == "-1" and not config["unixsocket"]:
+            raise SettingError("port", "with -1 give a unixsocket, else nobody could connect")
+        self.host = config["bind"]
+        self.port = config.number("port")
+        self.unixsocket = config["unixsocket"] or None
+        self._users = _read_users(config)
+        self._given["requirepass"] = _read_password(config)
+        listening.check_protection(Config(**self._given))
+        self._tls = listening.tls_context(config)
+        commands_for(config)
         self._servers: list[asyncio.Server] = []
+        self._doorways: list[Doorway] = []
         self._made_socket: str | None = None
         self._thread: threading.Thread | None = None
         self._closed: asyncio.Event | None = None
@@ -95,8 +100,8 @@ class Server:
     @property
     def addresses(self) -> list[str]:
         """Where it listens, as `Client` takes them."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        tcp = [f"{host}:{self.port}"] if self.port != -1 else []
+        hosts = self.host.split(",") if self.port != -1 else []
+        tcp = [f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}" for host in hosts]
         return tcp + ([f"unix:{self.unixsocket}"] if self.unixsocket else [])
 
     @property
@@ -114,42 +119,47 @@ class Server:
         """
         loop = self._loop = asyncio.get_running_loop()
         self._closed = asyncio.Event()
-        config = Config(
-            requirepass=self._password, unixsocket=self.unixsocket or "", bind=self.host
-        )
-        store = await self._open_store(loop)
-        self.node = node = Node(command_table(), store, config)
+        config = Config(**self._given)
+        store = await self._open_store(config)
+        self.node = node = Node(commands_for(config), store, config, users=self._users)
         node.commits.call_soon = loop.call_soon
         node.multiplexing_api = type(loop).__module__.partition(".")[0]
         node.stop = lambda: None if self._closed is None else self._closed.set()
         node.call_later = loop.call_later
         self._clock = Clock(node, loop)
         try:
-            await self._listen(loop, lambda: Connection(node, loop))
+            await self._listen(loop, lambda: Connection(node, loop), config)
         except BaseException:
             await self.aclose()
             raise
         config.fix("port", str(max(0, self.port)))
-        logger.info("node %s listens on %s", node.id.decode(), self.address)
+        if "loglevel" in self._given:
+            logger.setLevel(LOG_LEVELS[config["loglevel"]])
+        logger.info("node %s listens on %s", node.id.decode(), " and ".join(self.addresses))
 
-    async def _open_store(self, loop: asyncio.AbstractEventLoop) -> Store:
-        if self.data is None:
+    async def _open_store(self, config: Config) -> Store:
+        if config["data"] in ("", IN_MEMORY):
             return LocalStore()
-        report = loop.call_soon_threadsafe
-        make = partial(DurableStore, self.data, self.durability, report)
-        return await loop.run_in_executor(None, make)
+        report = self._loop.call_soon_threadsafe
+        make = partial(DurableStore, config["data"], report)
+        return await self._loop.run_in_executor(None, make)
 
     async def _listen(
-        self, loop: asyncio.AbstractEventLoop, connection: Callable[[], Connection]
+        self, loop: asyncio.AbstractEventLoop, connection: Callable[[], Connection], config: Config
     ) -> None:
-        if self.port != -1:
-            server = await loop.create_server(connection, self.host, self.port, backlog=511)
+        for host in listening.hosts(config):
+            if self._tls:
+                self._doorways.append(Doorway((host, self.port), self._tls, connection))
+                self.port = self._doorways[-1].port
+                continue
+            server = await loop.create_server(connection, host, self.port, backlog=511)
             self._servers.append(server)
-            self.port = server.sockets[0].getsockname()[1]
+            self.port = server.sockets[0].getsockname()[1]  # also for the hosts that follow
         if self.unixsocket:
             _remove_stale(self.unixsocket)
-            self._servers.append(await loop.create_unix_server(connection, self.unixsocket))
+            sock = _bound(self.unixsocket, int(config["unixsocketperm"], 8))
             self._made_socket = self.unixsocket
+            self._servers.append(await loop.create_unix_server(connection, sock=sock))
 
     async def wait_closed(self) -> None:
         """Wait until SHUTDOWN, a signal or `close` ends the node."""
@@ -160,6 +170,9 @@ class Server:
         """Stop listening, answer what is in hand, keep it, and hang up on every client."""
         for server in self._servers:
             server.close()
+        for doorway in self._doorways:
+            await doorway.aclose()
+        self._doorways.clear()
         self._clock.stop()
         for session in list(self.node.sessions.values()):
             session.hush()
@@ -235,8 +248,18 @@ class Server:
 
     # As a process
 
-    def run(self, ready: Callable[[], None] = lambda: None) -> None:
-        """Listen in this thread until SHUTDOWN, SIGTERM or SIGINT; call `ready` once listening.
+    def run(
+        self,
+        ready: Callable[[], None] = lambda: None,
+        stopping: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Listen in this thread until SHUTDOWN, SIGTERM or SIGINT.
+
+        The process may then open as many files as its clients need, if the system lets it.
+
+        Args:
+            ready: called once it listens.
+            stopping: called when it begins to stop.
 
         Raises:
             OSError: an address cannot be listened on.
@@ -249,11 +272,22 @@ class Server:
                 gc.freeze()
                 ready()
                 await self.wait_closed()
+                stopping()
                 logger.info("node %s stops", self.node.id.decode())
 
+        self._make_room()
         # Jobs that wait are many, live long and form no cycles: collect less often than for most.
         gc.set_threshold(100_000, 50, 100)
         uvloop.run(main())
+
+    def _make_room(self) -> None:
+        wanted = Config(**self._given).number("maxclients")
+        room = listening.room_for_clients(wanted)
+        if room < wanted:
+            logger.warning(
+                "maxclients is %d, not %d: this process may not open more files", room, wanted
+            )
+            self._given["maxclients"] = str(room)
 
 
 class Clock:
@@ -297,6 +331,43 @@ class Clock:
         self._second.cancel()
         if self._alarm:
             self._alarm.cancel()
+
+
+def _read_password(config: Config) -> str:
+    """The password of `default`, wherever it is.
+
+    Raises:
+        SettingError: it is given in two ways, or its file cannot be read.
+    """
+    path = config["requirepass-file"]
+    if not path:
+        return config["requirepass"]
+    if config["requirepass"]:
+        raise SettingError("requirepass-file", "there is requirepass as well; give one of them")
+    try:
+        return users.read_password(Path(path)).decode("utf-8", "surrogateescape")
+    except ValueError as error:
+        raise SettingError("requirepass-file", str(error)) from None
+
+
+def _read_users(config: Config) -> list[users.User]:
+    try:
+        return users.load(Path(config["users"])) if config["users"] else []
+    except ValueError as error:
+        raise SettingError("users", str(error)) from None
+
+
+def _bound(path: str, mode: int) -> socket.socket:
+    """A Unix socket with this mode, unless that is 0; nobody can connect before it has it."""
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.bind(path)
+        if mode:
+            os.chmod(path, mode)  # noqa: PTH101
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _remove_stale(path: str) -> None:

@@ -5,22 +5,16 @@ Handlers as in `job_commands`. A node here is always alone: CLUSTER answers for 
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
 import logging
 import time
 
 from pydisque.errors import DisqueError, NoAuthError, NoProtoError
-from pydisque.node import arguments, resp
+from pydisque.node import arguments, listening, resp
 from pydisque.node.arguments import text
+from pydisque.node.config import LOG_LEVELS
 from pydisque.node.node import Session
-
-_LEVELS = {
-    "debug": logging.DEBUG,
-    "verbose": logging.DEBUG,
-    "notice": logging.INFO,
-    "warning": logging.WARNING,
-}
+from pydisque.node.users import DEFAULT
 
 
 def ping(session: Session, args: list[bytes]) -> bytes:
@@ -37,13 +31,14 @@ def tell_time(session: Session, args: list[bytes]) -> bytes:
 
 
 def auth(session: Session, args: list[bytes]) -> bytes:
-    """Log in with the password; as Redis takes it, also with the user name ``default``."""
+    """Log in with a password, of the user ``default`` or of the one named before it."""
     node = session.node
-    if not node.password:
+    if not node.users.wanted:
         raise DisqueError("Client sent AUTH, but no password is set")
-    known = len(args) == 2 or args[1] == b"default"
-    session.authenticated = hmac.compare_digest(args[-1], node.password) and known
-    if not session.authenticated:
+    name = args[1] if len(args) == 3 else DEFAULT
+    session.admit(node.users.find(name, args[-1]))
+    if session.user is None:
+        node.refusals.note(node.store.now, session.address, name if name in node.users else None)
         raise DisqueError("invalid password")
     return resp.OK
 
@@ -53,8 +48,6 @@ def hello(session: Session, args: list[bytes]) -> bytes:
     node = session.node
     if len(args) > 1:
         return _handshake(session, args)
-    if node.password and not session.authenticated:
-        raise NoAuthError
     priority = b"100" if node.leaving else b"1"
     me = resp.bulks([node.id, b"", node.config["port"].encode(), priority])
     return resp.array([resp.integer(1), resp.bulk(node.id), me])
@@ -78,7 +71,7 @@ def _handshake(session: Session, args: list[bytes]) -> bytes:
             i += 2
         else:
             raise DisqueError(f"Syntax error in HELLO option '{text(args[i])}'")
-    if session.node.password and not session.authenticated:
+    if session.node.users.wanted and session.user is None:
         raise NoAuthError(
             "HELLO must be called with the client already authenticated, otherwise the "
             "HELLO <proto> AUTH <user> <pass> option can be used"
@@ -251,10 +244,23 @@ def config(session: Session, args: list[bytes]) -> bytes:
 
 def _config_set(session: Session, args: list[bytes]) -> None:
     node = session.node
-    name = node.config.set(text(args[2]), text(args[3]))
+    name, value = text(args[2]), text(args[3])
+    if name.lower() == "requirepass" and listening.exposed(node.config, value):
+        raise DisqueError("protected mode: this node listens beyond loopback and needs a password")
+    if name.lower() == "maxclients" and value.isdigit():
+        room = listening.room_for_clients(int(value))
+        if room < int(value):
+            raise DisqueError(
+                "The operating system is not able to handle the specified number of clients, "
+                f"try with {room}"
+            )
+    name = node.config.set(name, value)
     if name == "loglevel":
-        logging.getLogger("pydisque.node").setLevel(_LEVELS[node.config[name]])
+        logging.getLogger("pydisque.node").setLevel(LOG_LEVELS[node.config[name]])
     node.configure()
+    if name == "requirepass":
+        for other in node.sessions.values():
+            other.admit(other.user)
 
 
 # CLUSTER

@@ -45,6 +45,9 @@ class Store(Protocol):
     def every_second(self) -> None:
         """Housekeeping."""
 
+    def set_durability(self, durability: str) -> None:
+        """Decide when a commit is done."""
+
     def close(self) -> None:
         """Let go of whatever it holds; blocks."""
 
@@ -132,6 +135,9 @@ class LocalStore(RestorableEngine):
 
     def every_second(self) -> None:
         """Nothing is to be done."""
+
+    def set_durability(self, durability: str) -> None:
+        """Memory is as durable as it is."""
 
     def close(self) -> None:
         """Nothing is held."""

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pydisque.node import diagnostics, job_commands, server_commands
+from pydisque.node.config import Config, SettingError
 from pydisque.node.node import Command
+
+_CLUSTER = b"meet,forget,reset,leaving yes,leaving no,saveconfig"
+"""What changes the cluster; CLUSTER LEAVING without a word only asks."""
 
 
 def command_table() -> dict[bytes, Command]:
     """A new node's commands by their lower case names.
 
-    `most` marks the two that take more words than a Disque server does, for the handshakes of
-    today's Redis clients: ``HELLO 3 …`` and ``AUTH user password``.
+    `admin` says which of them, or of their subcommands, are for admins alone. `most` marks the two
+    that take more words than a Disque server does, for the handshakes of today's Redis clients:
+    ``HELLO 3 …`` and ``AUTH user password``.
     """
     job, server, about = job_commands, server_commands, diagnostics
     commands = [
@@ -35,16 +40,38 @@ def command_table() -> dict[bytes, Command]:
         Command(b"ping", -1, b"readonly fast", server.ping),
         Command(b"hello", 1, b"readonly fast", server.hello, most=7),
         Command(b"time", 1, b"readonly fast", server.tell_time),
-        Command(b"client", -2, b"readonly admin", server.client),
-        Command(b"config", -2, b"readonly admin", server.config),
-        Command(b"cluster", -2, b"readonly admin", server.cluster),
-        Command(b"monitor", 1, b"readonly admin", server.monitor),
-        Command(b"shutdown", -1, b"readonly admin loading", server.shutdown),
-        Command(b"bgrewriteaof", 1, b"readonly admin", server.bgrewriteaof),
+        Command(b"client", -2, b"readonly admin", server.client, admin=b"kill,list,pause"),
+        Command(b"config", -2, b"readonly admin", server.config, admin=b"*"),
+        Command(b"cluster", -2, b"readonly admin", server.cluster, admin=_CLUSTER),
+        Command(b"monitor", 1, b"readonly admin", server.monitor, admin=b"*"),
+        Command(b"shutdown", -1, b"readonly admin loading", server.shutdown, admin=b"*"),
+        Command(b"bgrewriteaof", 1, b"readonly admin", server.bgrewriteaof, admin=b"*"),
         Command(b"info", -1, b"readonly loading", about.info),
         Command(b"command", 0, b"readonly loading", about.command),
-        Command(b"slowlog", -2, b"readonly", about.slowlog),
-        Command(b"latency", -2, b"readonly admin loading", about.latency),
-        Command(b"debug", -2, b"admin", about.debug),
+        Command(b"slowlog", -2, b"readonly", about.slowlog, admin=b"reset"),
+        Command(b"latency", -2, b"readonly admin loading", about.latency, admin=b"reset"),
+        Command(b"debug", -2, b"admin", about.debug, admin=b"*"),
     ]
     return {command.name: command for command in commands}
+
+
+def commands_for(config: Config) -> dict[bytes, Command]:
+    """The commands of a node with these settings: some may be gone, some for admins alone.
+
+    Raises:
+        SettingError: a setting names a command that does not exist.
+    """
+    commands = command_table()
+    for name in _named(config, "admin-commands", commands):
+        commands[name].admin = frozenset([b"*"])
+    for name in _named(config, "disable-commands", commands):
+        commands.pop(name, None)
+    return commands
+
+
+def _named(config: Config, setting: str, commands: dict[bytes, Command]) -> list[bytes]:
+    names = [name.encode() for name in config[setting].split(",") if name]
+    unknown = [name.decode() for name in names if name not in commands]
+    if unknown:
+        raise SettingError(setting, f"there is no command {' and no '.join(unknown)}")
+    return names

@@ -70,7 +70,7 @@ def test_row_client_setinfo_and_id(peer: Peer) -> None:
 
 
 def test_row_auth_with_user() -> None:
-    """A user name may stand before the password; there is one user, ``default``."""
+    """A user name may stand before the password; without further users it is ``default``."""
     with Server(password="secret") as server, Peer(server.address) as peer:
         assert error(peer.ask("AUTH", "root", "secret")) == "ERR invalid password"
         assert peer.ask("AUTH", "default", "secret") == b"OK"
@@ -186,3 +186,44 @@ def test_row_spent_jobs_make_room(peer: Peer) -> None:
     assert peer.ask("CONFIG", "SET", "maxmemory", 5_000_000) == b"OK"
     assert peer.ask("NACK") == 0
     assert 0 < int(peer.ask("INFO", "jobs").split(b":")[1]) < 5
+
+
+def test_row_admins(tmp_path: Path) -> None:
+    """A user that is no admin may add jobs, and not end the node."""
+    (tmp_path / "users").write_text('[ci]\npassword = "pw"\n')
+    with Server(users=str(tmp_path / "users")) as server, Peer(server.address) as peer:
+        peer.ask("AUTH", "ci", "pw")
+        assert peer.ask("ADDJOB", "q", "x", 0)
+        told = "NOPERM this user has no permissions to run the 'shutdown' command"
+        assert error(peer.ask("SHUTDOWN")) == told
+
+
+def test_row_redacted(peer: Peer, node: Server) -> None:
+    """A monitor sees that a password was set, not which."""
+    with Peer(node.address) as monitor:
+        monitor.ask("MONITOR")
+        peer.ask("CONFIG", "SET", "requirepass", "secret")
+        assert monitor.read().endswith(b'] "CONFIG" "SET" "requirepass" "(redacted)"')
+
+
+def test_row_before_the_login() -> None:
+    """A long request before the login ends the conversation."""
+    with Server(password="secret") as server, Peer(server.address) as peer:
+        peer.raw(pack(*["x"] * 11))
+        assert peer.rest() == b"-ERR Protocol error: unauthenticated multibulk length\r\n"
+
+
+def test_row_protected_mode() -> None:
+    """Everybody and no password do not go together, unless it is wanted so."""
+    with pytest.raises(ValueError, match="protected mode"):
+        Server("0.0.0.0")
+    with Server("0.0.0.0", protected_mode=False) as server:
+        assert Peer(f"127.0.0.1:{server.port}").__exit__() is None
+
+
+def test_row_our_own_settings() -> None:
+    """A command can be disabled; the setting is shown by its name and not among Disque's."""
+    with Server(disable_commands="debug") as server, Peer(server.address) as peer:
+        assert error(peer.ask("DEBUG", "SLEEP", 0)) == "ERR unknown command 'DEBUG'"
+        assert peer.ask("CONFIG", "GET", "disable-commands") == [b"disable-commands", b"debug"]
+        assert b"disable-commands" not in peer.ask("CONFIG", "GET", "*")

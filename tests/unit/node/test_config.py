@@ -83,7 +83,7 @@ def test_a_value_that_is_not_allowed_changes_nothing(name: str, typed: str) -> N
     assert config[name] == PARAMETERS[name].default
 
 
-@pytest.mark.parametrize("name", ["port", "bind", "bogus", ""])
+@pytest.mark.parametrize("name", ["port", "bind", "users", "tls-cert", "bogus", ""])
 def test_what_cannot_be_set(name: str) -> None:
     """Parameters fixed at the start, and those that do not exist, are refused by name."""
     with pytest.raises(DisqueError, match=f"^Unsupported CONFIG parameter: {name}$"):
@@ -123,8 +123,17 @@ def test_patterns(pattern: str, fitting: list[str]) -> None:
 
 
 def test_a_star_fits_all_in_the_order_of_the_table() -> None:
-    """CONFIG GET * shows every parameter once."""
-    assert [name for name, _ in Config().matching("*")] == list(PARAMETERS)
+    """CONFIG GET * shows every parameter of Disque once, and none of our own."""
+    names = [name for name, _ in Config().matching("*")]
+    assert names == [name for name, parameter in PARAMETERS.items() if not parameter.own]
+    assert (names[0], names[-1], len(names)) == ("requirepass", "bind", 35)
+
+
+@pytest.mark.parametrize("pattern", ["auth-timeou?", "*auth-timeout", "AUTH-TIMEOUT"])
+def test_our_own_parameters_are_shown_by_their_exact_names(pattern: str) -> None:
+    """What Disque does not have never turns up for a pattern, only for its name."""
+    assert Config().matching(pattern) == []
+    assert Config().matching("auth-timeout") == [("auth-timeout", "60")]
 
 
 @given(st.text("abc*?", max_size=12), st.text("abc", max_size=12))

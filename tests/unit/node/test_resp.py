@@ -291,3 +291,44 @@ def test_nil_in_resp3() -> None:
     """Both nils become the one of RESP3; what only looks like one inside a payload stays."""
     reply = resp.array([resp.NIL, resp.NIL_ARRAY, resp.bulk(b"$-1\r\n")])
     assert resp.to_resp3(reply) == b"*3\r\n_\r\n_\r\n$5\r\n$-1\r\n\r\n"
+
+
+def short_parser() -> RequestParser:
+    parser = RequestParser()
+    parser.limit(short=True)
+    return parser
+
+
+@pytest.mark.parametrize(
+    ("request_", "told"),
+    [
+        (pack(*[b"x"] * 10), None),
+        (pack(*[b"x"] * 11), "unauthenticated multibulk length"),
+        (pack(b"AUTH", b"x" * 16384), None),
+        (pack(b"AUTH", b"x" * 16385), "unauthenticated bulk length"),
+        (b"*2\r\n$4\r\nAUTH\r\n$16385\r\n", "unauthenticated bulk length"),
+        (b"*99999999\r\n", "invalid multibulk length"),
+    ],
+)
+def test_short_requests(request_: bytes, told: str | None) -> None:
+    """Before it is known who sends them requests must be short, however they are cut."""
+    for size in (len(request_), 1000):
+        parser = short_parser()
+        pieces = [request_[i : i + size] for i in range(0, len(request_), size)]
+        found = [each for piece in pieces for each in parser.feed(piece)]
+        assert (str(parser.error) if parser.error else None) == told
+        assert len(found) == (told is None)
+        assert not parser.halted
+
+
+def test_a_long_request_behind_a_short_one() -> None:
+    """It is left lying: when the first was the login it is read, else it is a fault."""
+    long = pack(b"ADDJOB", b"q", b"x" * 20_000, b"0")
+    for known in (True, False):
+        parser = short_parser()
+        assert parser.feed(pack(b"AUTH", b"pw") + long + pack(b"PING")) == [[b"AUTH", b"pw"]]
+        assert (parser.halted, parser.error) == (True, None)
+        parser.limit(short=not known)
+        found = parser.feed(b"")
+        assert [len(args) for args in found] == ([4, 1] if known else [])
+        assert (parser.halted, bool(parser.error)) == (False, not known)
