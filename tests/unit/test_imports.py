@@ -48,6 +48,7 @@ NODE_LAYERS = [
     "waiting",
     "arguments",
     "config",
+    "backlog",
     "settings",
     "users",
     "listening",

@@ -228,6 +228,29 @@ PARAMETERS = {
         "or when the system likes (none).",
         own=True,
     ),
+    "max-request": Parameter(
+        "1073741824", _size, "What one request may hold, in bytes or as in 512mb.", own=True
+    ),
+    "max-arguments": Parameter(
+        "1048576", _number(1, 1048576), "How many arguments one request may have.", own=True
+    ),
+    "reply-jobs": Parameter(
+        "10000", _number(1), "How many jobs one GETJOB or QPEEK gives at most.", own=True
+    ),
+    "reply-size": Parameter(
+        "16777216", _size, "Bytes of bodies after which such a reply ends, as in 16mb.", own=True
+    ),
+    "output-timeout": Parameter(
+        "60", _number(0),
+        "Seconds after which a client is hung up on that does not read its replies; 0 for never.",
+        own=True,
+    ),
+    "client-memory": Parameter(
+        "1073741824", _size,
+        "What unread replies and unfinished requests may take in all; beyond, the client with the "
+        "most is hung up on.",
+        own=True,
+    ),
     "protected-mode": Parameter(
         "yes", _flag, "Refuse to listen beyond loopback when anybody could do anything.",
         fixed=True, own=True,

@@ -15,13 +15,18 @@ from typing import cast
 
 from pydisque.errors import DisqueError, MisconfError
 from pydisque.node import resp
+from pydisque.node.backlog import NOTED_FROM
 from pydisque.node.node import Command, Node, Session
-from pydisque.node.resp import RequestParser, RequestTooLargeError
+from pydisque.node.resp import RequestParser
 
 logger = logging.getLogger("pydisque.node")
 
 FLUSH_AT = 256 * 1024
 """Bytes of replies after which they go out before the next command runs."""
+
+
+TURN = 0.002
+"""Seconds that one client's commands run before the others have their turn."""
 
 
 class Connection(Session, asyncio.Protocol):
@@ -32,7 +37,8 @@ class Connection(Session, asyncio.Protocol):
     def __init__(self, node: Node, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(node)
         self._loop = loop
-        self._parser = RequestParser()
+        limits = node.config.number("max-request"), node.config.number("max-arguments")
+        self._parser = RequestParser(*limits)
         self._requests: deque[resp.Request] = deque()  # parsed, not run yet
         self._unparsed: list[bytes] = []  # came while there were such
         self._unparsed_size = 0
@@ -42,7 +48,8 @@ class Connection(Session, asyncio.Protocol):
         self._held_size = 0
         self._running = False
         self._closing = False
-        self._hushed = False  # nothing more is read
+        self._full = False  # more commands came than one turn runs: nothing is read before these
+        self._hushed = False  # nothing more is read at all
         self._choked = False  # the client does not read its replies
         self._timer: asyncio.TimerHandle | None = None
 
@@ -84,13 +91,13 @@ class Connection(Session, asyncio.Protocol):
         """Read no more from a client that does not read what it is sent."""
         self._choked = True
         self._transport.pause_reading()
+        self.node.backlog.note(self, self.node.store.now)
 
     def resume_writing(self) -> None:
         """Go on with a client that reads again."""
         self._choked = False
         if not self._closing:
-            if not self._hushed:
-                self._transport.resume_reading()
+            self._read_on()
             self._loop.call_soon(self.resume)
 
     def data_received(self, data: bytes) -> None:
@@ -108,6 +115,8 @@ class Connection(Session, asyncio.Protocol):
         else:
             self._requests.extend(self._parser.feed(data))
             self.resume()
+        if self._parser.pending + self._unparsed_size > NOTED_FROM:
+            node.backlog.note(self, node.store.now)
 
     # What the node calls
 
@@ -155,7 +164,7 @@ class Connection(Session, asyncio.Protocol):
     def buffers(self) -> tuple[int, int]:
         """Bytes received and not run yet, bytes to be sent yet."""
         received = self._parser.pending + self._unparsed_size
-        return received, self._transport.get_write_buffer_size()
+        return received, self._transport.get_write_buffer_size() + self._held_size
 
     def resume(self) -> None:
         """Run what can run now and send the replies."""
@@ -180,7 +189,20 @@ class Connection(Session, asyncio.Protocol):
             self._flush()
         if self._closing:
             self._end()
+        elif self._requests and not (
+            self.blocked or self._choked or self.node.held or self._held_size > FLUSH_AT
+        ):
+            self._full = True
+            self._transport.pause_reading()
+            self._loop.call_soon(self.resume)
+        elif self._full and not self._requests:
+            self._full = False
+            self._read_on()
         self.node.end_turn()
+
+    def _read_on(self) -> None:
+        if not (self._hushed or self._full or self._choked or self._closing):
+            self._transport.resume_reading()
 
     # Running commands
 
@@ -194,6 +216,7 @@ class Connection(Session, asyncio.Protocol):
         requests = self._requests
         size = 0
         started = perf_counter()
+        deadline = started + TURN
         while requests and not (self.blocked or self._choked or node.held):
             args = requests.popleft()
             command = commands.get(args[0]) or self._find(args)
@@ -222,8 +245,6 @@ class Connection(Session, asyncio.Protocol):
                 if size > FLUSH_AT:
                     self._flush()
                     size = 0
-                    if self._held_size > FLUSH_AT:
-                        break  # goes on once these are sent
             if ready:
                 if waiting:
                     node.serve()
@@ -235,6 +256,8 @@ class Connection(Session, asyncio.Protocol):
             if ended - started >= slow_after:
                 node.record_slow(ended - started, command.name, args)
             started = ended
+            if ended > deadline or self._held_size > FLUSH_AT:
+                break  # it is the others' turn, or what was held back has to be sent first
 
     def _find(self, args: resp.Request) -> Command | None:
         """The command for a name in mixed case; answers QUIT and unknown names itself."""
@@ -282,8 +305,6 @@ class Connection(Session, asyncio.Protocol):
         """Hold bytes back until the command before them is answered."""
         self._unparsed.append(data)
         self._unparsed_size += len(data)
-        if self._unparsed_size > self._parser.max_request:
-            self._transport.abort()
 
     def _wait_over(self) -> None:
         self.node.waiting.remove(self)
@@ -296,8 +317,7 @@ class Connection(Session, asyncio.Protocol):
             self._timer = None
 
     def _refuse_stream(self, error: resp.ProtocolError) -> None:
-        if not isinstance(error, RequestTooLargeError):
-            self._answer(resp.error(f"ERR Protocol error: {error}"))
+        self._answer(resp.error(f"ERR Protocol error: {error}"))
         self._closing = True
 
     def _flush(self) -> None:

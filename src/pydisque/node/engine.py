@@ -223,8 +223,10 @@ class Engine(Changes):
         self.ready.add(name)
         return id_
 
-    def get(self, names: list[bytes], count: int = 1) -> list[Job]:
+    def get(self, names: list[bytes], count: int = 1, size: int = sys.maxsize) -> list[Job]:
         """GETJOB: hand out up to `count` jobs, one of each queue in turn.
+
+        After `size` bytes of bodies no more are added.
 
         The clock of RETRY starts here: a difference from Disque, which starts it in the queue.
         """
@@ -237,7 +239,8 @@ class Engine(Changes):
                     continue
                 self._hand_out(job, queue)
                 jobs.append(job)
-                if len(jobs) == count:
+                size -= len(job.body)
+                if len(jobs) == count or size <= 0:
                     return jobs
                 left.append(queue)
             if not left:

@@ -6,6 +6,9 @@ when the client now waits. It raises a `DisqueError` for the client.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from itertools import accumulate
+
 from pydisque.errors import DisqueError, NoReplError
 from pydisque.node import arguments, resp
 from pydisque.node.job import JobState
@@ -34,7 +37,7 @@ def getjob(session: Session, args: list[bytes]) -> bytes | None:
     """Fetch jobs, waiting for the first if there is none."""
     node = session.node
     options = arguments.get(args)
-    jobs = node.store.get(options.queues, options.limit)
+    jobs = node.store.get(options.queues, min(options.limit, node.reply_jobs), node.reply_size)
     if jobs:
         return jobs_reply(jobs, counters=options.counters)
     if options.nohang or options.timeout + node.store.now >= 2**63:
@@ -134,7 +137,13 @@ def qlen(session: Session, args: list[bytes]) -> bytes:
 
 def qpeek(session: Session, args: list[bytes]) -> bytes:
     """Look at the oldest jobs of a queue, or for a negative count at the newest."""
-    return jobs_reply(session.node.store.peek(args[1], arguments.integer(args[2])))
+    node = session.node
+    count = arguments.integer(args[2])
+    count = max(-node.reply_jobs, min(node.reply_jobs, count))
+    jobs = node.store.peek(args[1], count)
+    sizes = accumulate(len(job.body) for job in jobs)
+    fitting = bisect_left(list(sizes), node.reply_size)
+    return jobs_reply(jobs[: fitting + 1])
 
 
 def qstat(session: Session, args: list[bytes]) -> bytes:

@@ -24,6 +24,7 @@ from pydisque.errors import (
     OOMError,
 )
 from pydisque.node import arguments, resp
+from pydisque.node.backlog import Backlog
 from pydisque.node.commits import Commits
 from pydisque.node.config import Config
 from pydisque.node.job import Job
@@ -206,6 +207,7 @@ class Node:
         self.config = config or Config()
         self._further_users = list(users)
         self.refusals = Refusals()
+        self.backlog = Backlog(self.config)
         self.waiting: Waiting[Session] = Waiting()
         self.sessions: dict[int, Session] = {}
         self.monitors: dict[Session, None] = {}
@@ -272,6 +274,7 @@ class Node:
         if threshold:
             self.slow_after = min(self.slow_after, threshold / 1e3)
         self.store.set_durability(config["durability"])
+        self.reply_jobs, self.reply_size = config.number("reply-jobs"), config.number("reply-size")
         limit = config.number("maxmemory")
         self.memory_high = limit // 100 * 75 - BASE_MEMORY
         self.memory_full = limit // 100 * 95 - BASE_MEMORY if limit else sys.maxsize
@@ -343,6 +346,7 @@ class Node:
     def forget(self, session: Session) -> None:
         """A client is gone."""
         self.waiting.remove(session)
+        self.backlog.forget(session)
         self.sessions.pop(session.id, None)
         self.monitors.pop(session, None)
         self.check_guard()
@@ -429,6 +433,7 @@ class Node:
         if store.memory > self.memory_full:
             idle = 2
         self._drop_idle_clients()
+        self.backlog.every_second(store.now)
         store.drop_idle(idle, lambda name: self.waiting.count(name) > 0)
         self.check_guard()
         since, processed, received, sent = self._sampled

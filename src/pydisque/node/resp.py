@@ -18,7 +18,7 @@ SHORT_BULK = 16 * 1024
 SHORT_REQUESTS = 1024 * 1024
 """What a client may send before the node knows who it is: enough to log in."""
 MAX_REQUEST = 1024 * 1024 * 1024
-"""Bytes one unfinished request may hold; a client that sends more is cut off."""
+"""Bytes one request may hold, if nothing else is said; a client that sends more is cut off."""
 
 Request = list[bytes]
 
@@ -34,7 +34,11 @@ class ProtocolError(Exception):
 
 
 class RequestTooLargeError(ProtocolError):
-    """One request holds more than `MAX_REQUEST` bytes: the client is cut off without a word."""
+    """One request holds more than it may."""
+
+    def __init__(self, limit: int) -> None:
+        """Say how much it may hold."""
+        super().__init__(f"too big request, it may hold {limit} bytes")
 
 
 class TooLongError(ProtocolError):
@@ -51,9 +55,11 @@ class RequestParser:
     came before it, as these may lift that: then `halted` is true, and ``feed(b"")`` goes on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_request: int = MAX_REQUEST, max_arguments: int = MAX_ARGUMENTS) -> None:
+        """Take requests of up to so many bytes and arguments."""
         self.error: ProtocolError | None = None
         self.halted = False
+        self._limits = max_request, max_arguments
         self.limit(short=False)
         self._chunks: list[bytes] = []  # not parsed yet
         self._held = 0  # bytes in _chunks
@@ -64,10 +70,12 @@ class RequestParser:
 
     def limit(self, *, short: bool) -> None:
         """Take short requests only, or all."""
+        most, arguments = self._limits
         self._max_arguments = SHORT_ARGUMENTS if short else MAX_ARGUMENTS
         self._max_bulk = SHORT_BULK if short else MAX_BULK
-        self.max_request = SHORT_REQUESTS if short else MAX_REQUEST
-        self._max_glance = 0 if short else _LONGEST_GLANCE
+        self.max_request = SHORT_REQUESTS if short else most
+        strict = short or most < _LONGEST_GLANCE or arguments < len(_COUNTS)
+        self._max_glance = 0 if strict else _LONGEST_GLANCE
 
     @property
     def pending(self) -> int:
@@ -82,8 +90,8 @@ class RequestParser:
             self._chunks.append(data)
             self._held += len(data)
             if self._held < self._wanted:
-                if self.pending > MAX_REQUEST:
-                    self.error = RequestTooLargeError()
+                if self.pending > self._limits[0]:
+                    self.error = RequestTooLargeError(self._limits[0])
                 return []
             data = b"".join(self._chunks)
             self._chunks.clear()
@@ -106,8 +114,8 @@ class RequestParser:
                 if following is None:
                     break
                 position = following
-            if self.pending + len(data) - position > MAX_REQUEST:
-                raise RequestTooLargeError
+            if self.pending + len(data) - position > self._limits[0]:
+                raise RequestTooLargeError(self._limits[0])
         except TooLongError as error:
             self.halted = bool(requests)
             if not self.halted:
@@ -134,7 +142,7 @@ class RequestParser:
         if end is None:
             return None
         count = _number(data[position + 1 : end])
-        if count is None or count > MAX_ARGUMENTS:
+        if count is None or count > self._limits[1]:
             raise ProtocolError("invalid multibulk length")
         if count > self._max_arguments:
             raise TooLongError("unauthenticated multibulk length")
@@ -153,6 +161,8 @@ class RequestParser:
             raise ProtocolError("invalid bulk length")
         if size > self._max_bulk:
             raise TooLongError("unauthenticated bulk length")
+        if self._args_size + size > self._limits[0]:
+            raise RequestTooLargeError(self._limits[0])
         start = end + 2
         if len(data) < start + size + 2:
             self._wanted = start + size + 2

@@ -122,17 +122,32 @@ def test_the_largest_numbers() -> None:
     assert parse(b"*1048576\r\n$536870912\r\nx") == ([], None)
 
 
-def test_an_endless_request_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request that never ends may not take more memory than `MAX_REQUEST`."""
-    monkeypatch.setattr(resp, "MAX_REQUEST", 10_000)
+def test_an_endless_request_is_cut_off() -> None:
+    """A request that never ends may not take more memory than it was told."""
     for stream in (
         b"*9\r\n" + b"$1000\r\n" + b"x" * 20_000,
         b"*50\r\n" + pack(b"x" * 999)[4:] * 20,
     ):
-        parser = RequestParser()
+        parser = RequestParser(max_request=10_000)
         for chunk in cut(stream, list(range(0, len(stream), 700))):
             assert not parser.feed(chunk)
         assert isinstance(parser.error, RequestTooLargeError)
+        assert str(parser.error) == "too big request, it may hold 10000 bytes"
+
+
+def test_a_large_request_is_refused_however_it_arrives() -> None:
+    """What is more than a request may hold, or more arguments, is so in one piece too."""
+    small = pack(b"x" * 90)
+    for split in ([], [20], [50, 100]):
+        parser = RequestParser(max_request=100, max_arguments=3)
+        found = [args for chunk in cut(small * 2 + pack(b"x", b"y" * 100), split)
+                 for args in parser.feed(chunk)]  # fmt: skip
+        assert len(found) == 2
+        assert isinstance(parser.error, RequestTooLargeError)
+    parser = RequestParser(max_request=100, max_arguments=3)
+    assert parser.feed(pack(b"a", b"b", b"c")) == [[b"a", b"b", b"c"]]
+    parser.feed(pack(*[b"a"] * 4))
+    assert str(parser.error) == "invalid multibulk length"
 
 
 def test_a_fault_holds_nothing() -> None:
