@@ -42,7 +42,7 @@ def _number(low: int, high: int = _LARGEST, *, clamp: bool = False) -> Read:
     upper = "on" if high == _LARGEST else f"to {high}"
 
     def read(typed: str) -> str:
-        number = int(typed or "0") if _INTEGER.fullmatch(typed) else low - 1
+        number = int(typed or "0") if _INTEGER.fullmatch(typed) else -_LARGEST
         if clamp and 0 <= number <= _LARGEST:
             number = max(low, min(high, number))
         if not low <= number <= high:
