@@ -139,8 +139,8 @@ class Parameter:
             ValueError: a number where there must be text. A password or an octal mode written as
                 a number would not be what it seems.
         """
-        if isinstance(value, str):
-            return value
+        if isinstance(value, (str, os.PathLike)):
+            return os.fspath(value)
         if isinstance(value, bool) and self.switch:
             return "yes" if value else "no"
         if isinstance(value, (list, tuple)) and self.read in (_hosts, _words):
