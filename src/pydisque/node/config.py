@@ -46,7 +46,7 @@ def _number(low: int, high: int = _LARGEST, *, clamp: bool = False) -> Read:
     upper = "on" if high == _LARGEST else f"to {high}"
 
     def read(typed: str) -> str:
-        number = int(typed or "0") if _INTEGER.fullmatch(typed) else low - 1
+        number = int(typed or "0") if _INTEGER.fullmatch(typed) else -_LARGEST
         if clamp and 0 <= number <= _LARGEST:
             number = max(low, min(high, number))
         if not low <= number <= high:
@@ -143,8 +143,8 @@ class Parameter:
             ValueError: a number where there must be text. A password or an octal mode written as
                 a number would not be what it seems.
         """
-        if isinstance(value, str):
-            return value
+        if isinstance(value, (str, os.PathLike)):
+            return os.fspath(value)
         if isinstance(value, bool) and self.switch:
             return "yes" if value else "no"
         if isinstance(value, (list, tuple)) and self.read in (_hosts, _words):

@@ -38,20 +38,27 @@ class Doorway:
         self._inside = inside
         self._loop = asyncio.get_running_loop()
         self._arriving: dict[asyncio.Task[None], socket.socket] = {}
-        self._accepting = self._loop.create_task(self._accept())
+        self._open()
 
-    async def _accept(self) -> None:
-        while True:
-            try:
-                sock, _ = await self._loop.sock_accept(self._sock)
-            except OSError:  # there is no file left for it, or it is gone already
-                await asyncio.sleep(0.1)
-                continue
-            task = self._loop.create_task(self._let_in(sock))
-            self._arriving[task] = sock
-            task.add_done_callback(self._arriving.pop)
-            if len(self._arriving) > CROWD:
-                _turn_away(next(iter(self._arriving.values())))
+    def _open(self) -> None:
+        if self._sock.fileno() >= 0:
+            self._loop.add_reader(self._sock, self._accept)
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._sock.accept()
+        except (BlockingIOError, ConnectionError):  # it has left already
+            return
+        except OSError:  # there is no file left for it
+            self._loop.remove_reader(self._sock)
+            self._loop.call_later(0.1, self._open)
+            return
+        sock.setblocking(False)
+        task = self._loop.create_task(self._let_in(sock))
+        self._arriving[task] = sock
+        task.add_done_callback(self._arriving.pop)
+        if len(self._arriving) > CROWD:
+            _turn_away(next(iter(self._arriving.values())))
 
     async def _let_in(self, sock: socket.socket) -> None:
         with contextlib.suppress(OSError):  # it speaks no TLS, has no certificate, or left
@@ -61,8 +68,7 @@ class Doorway:
 
     async def aclose(self) -> None:
         """Listen no more, and turn away who has not come in."""
-        self._accepting.cancel()
-        await asyncio.gather(self._accepting, return_exceptions=True)
+        self._loop.remove_reader(self._sock)
         self._sock.close()
         for sock in self._arriving.values():
             _turn_away(sock)

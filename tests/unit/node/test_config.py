@@ -65,6 +65,7 @@ def test_what_is_typed_and_what_is_stored(name: str, typed: str, stored: str) ->
         ("timeout", "\u0663"),
         ("timeout", "9223372036854775808"),
         ("hz", "-1"),
+        ("hz", "x"),
         ("slowlog-log-slower-than", "-1"),
         ("maxclients", "0"),
         ("loglevel", "loud"),

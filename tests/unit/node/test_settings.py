@@ -132,3 +132,8 @@ def test_unknown_variables() -> None:
     """What looks like a setting and is none is found; variables for tests are not meant."""
     names = ("PYDISQUE_PASSWORD", "PYDISQUE_CONFIG", "PYDISQUE_PORT", "PYDISQUE_TEST_X", "HOME")
     assert unknown_variables(dict.fromkeys(names, "1")) == ["PYDISQUE_PASSWORD"]
+
+
+def test_paths_in_python(tmp_path: Path) -> None:
+    """In Python a file may be given as a path."""
+    assert from_keywords({"tls_cert": tmp_path}) == {"tls-cert": str(tmp_path)}
