@@ -1,5 +1,6 @@
-"""Replay recordings of a real Disque server against this node: CHECKER FOLDER.
+"""Replay recordings of a real Disque server against this node, in memory and durable.
 
+Takes the checker and the folder.
 Every step has to pass save those on our list of differences (docs/differences.md): of a recording
 that meets one, the steps that do are left out of a copy and the rest is replayed.
 """
@@ -36,7 +37,7 @@ def differs(step: dict[str, object]) -> bool:
 
 def main(checker: str, folder: str) -> int:
     """Replay the folder; the exit code of the checker."""
-    with tempfile.TemporaryDirectory() as kept, Server() as server:
+    with tempfile.TemporaryDirectory() as kept, tempfile.TemporaryDirectory() as data:
         for recording in sorted(Path(folder).glob("*.jsonl")):
             if recording.stem in LEFT_OUT:
                 print(f"left  {recording.stem}: {LEFT_OUT[recording.stem]}", flush=True)
@@ -47,8 +48,13 @@ def main(checker: str, folder: str) -> int:
                 left = len(lines) - len(steps)
                 print(f"part  {recording.stem}: {left} steps differ on purpose", flush=True)
             Path(kept, recording.name).write_text("\n".join(steps) + "\n", encoding="utf-8")
-        replay = [sys.executable, checker, server.address, kept]
-        return subprocess.run(replay, check=False).returncode
+        failed = 0
+        for options in ({}, {"data": data, "durability": "always"}):
+            with Server(**options) as server:
+                print(f"on a node with {options or 'its jobs in memory'}", flush=True)
+                replay = [sys.executable, checker, server.address, kept]
+                failed |= subprocess.run(replay, check=False).returncode
+        return failed
 
 
 if __name__ == "__main__":

@@ -401,7 +401,9 @@ class Node:
         """Tell the MONITOR clients of a command that is about to run."""
         source = b"unix:" + self.config["unixsocket"].encode() if session.unix else session.address
         now = time.time()
-        words = b" ".join(map(resp.quote, arguments.without_secrets(args)))
+        if self.users.wanted or args[0].lower() != b"auth":  # else it can be no password
+            args = arguments.without_secrets(args)
+        words = b" ".join(map(resp.quote, args))
         line = b"+%d.%06d [%b] %b\r\n" % (int(now), int(now % 1 * 1e6), source, words)
         for monitor in list(self.monitors):
             if monitor.buffers()[1] > MONITOR_BACKLOG:
