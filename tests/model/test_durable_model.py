@@ -78,6 +78,13 @@ class DurableMachine(EngineMachine):
             assert self.wait() == ""
         self.kept = self.snapshot()
 
+    @rule()
+    def compact(self) -> None:
+        """Move everything on; it must end, and change nothing."""
+        self.engine.compact()
+        self.commit()
+        assert self.engine._homes.oldest() > self.engine._compacting == 0 or not self.jobs
+
     @rule(crash=st.booleans())
     def restart(self, crash: bool) -> None:
         """End the store in order, or let another go on with the files as they lie there."""

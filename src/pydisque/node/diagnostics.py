@@ -87,17 +87,20 @@ def _memory(node: Node) -> Fields:
     }
 
 
-def _persistence(_: Node) -> Fields:
+def _persistence(node: Node) -> Fields:
+    kept = node.store.persistence()
+    durable = "durability" in kept
     return {
         "loading": 0,
-        "aof_enabled": 0,
-        "aof_state": "off",
+        "aof_enabled": int(durable),
+        "aof_state": "on" if durable else "off",
         "aof_rewrite_in_progress": 0,
         "aof_rewrite_scheduled": 0,
         "aof_last_rewrite_time_sec": -1,
         "aof_current_rewrite_time_sec": -1,
         "aof_last_bgrewrite_status": "ok",
-        "aof_last_write_status": "ok",
+        "aof_last_write_status": "err" if node.store.failure else "ok",
+        **kept,
     }
 
 

@@ -21,6 +21,13 @@ from pydisque.node.store import LocalStore
 
 logger = logging.getLogger("pydisque.node")
 
+MAY_LOSE = {
+    "always": "nothing that was answered",
+    "everysec": "nothing when the node ends; about the last second when the machine does",
+    "none": "nothing when the node ends; what the system had not written when the machine does",
+}
+"""What each durability may lose."""
+
 LARGE = 2**20
 """Bytes after which a record ends and the next begins: what a clean-up has to move in one go."""
 
@@ -34,8 +41,8 @@ class _Commit(NamedTuple):
     """Records by number and size, and what is at home there then."""
     gone: list[Job | Queue]
     node_id: bytes
-    wanted: bool
-    """Whether a record is read back, for what is at home there to move on."""
+    wanted: int
+    """The record that is read back, for what is at home there to move on; 0 for none."""
 
 
 class DurableStore(LocalStore):
@@ -71,6 +78,7 @@ class DurableStore(LocalStore):
         self._homes = kept.homes
         self._last = kept.last
         self._moving: list[Job | Queue] = []  # to stand in full in the next record
+        self._compacting = 0  # up to which record all is moved on
 
     def set_durability(self, durability: str) -> None:
         """From the next commit on: ``always``, as at first, ``everysec`` or ``none``."""
@@ -114,11 +122,32 @@ class DurableStore(LocalStore):
             logger.warning("the journal can be written again")
         self._failure = failure
 
+    def compact(self) -> None:
+        """Begin to move all that is kept into new records, a little with each commit."""
+        self._compacting = self._last
+
+    def persistence(self) -> dict[str, object]:
+        """What INFO tells of the journal."""
+        made = self.journal
+        return {
+            "aof_current_size": made.size(),
+            "aof_base_size": self._homes.needed,
+            "journal": str(self._folder.path),
+            "durability": made.durability,
+            "may_lose": MAY_LOSE[made.durability],
+            "journal_commits": made.commits,
+            "journal_records_size": self._homes.size,
+            "journal_failure": self.failure,
+        }
+
     # Commits
 
     def uncommitted(self) -> bool:
-        """Whether something changed since the last commit began."""
-        return bool(self.changed_jobs or self.changed_queues or self._moving or self._new_id)
+        """Whether something changed, or has to be moved, since the last commit began."""
+        return bool(
+            self.changed_jobs or self.changed_queues or self._moving or self._new_id
+            or (self._compacting and not self._failure)
+        )  # fmt: skip
 
     def commit(self, done: Callable[[str], None]) -> None:
         """Begin to keep what changed; the commit before must be over.
@@ -145,8 +174,8 @@ class DurableStore(LocalStore):
                 rows.append((self._last, data))
                 settled.append((self._last, len(data), part, rest[2]))
                 rest = [], [], [], []
-        wanted = self._homes.crowded()
-        commit = _Commit(jobs, queues, settled, [*gone, *dropped], new_id, bool(wanted))
+        wanted = 0 if moved else self._to_move()
+        commit = _Commit(jobs, queues, settled, [*gone, *dropped], new_id, wanted)
         work = Work(rows, self._homes.obsolete(), wanted, new_id)
         if any(work):
             self.journal.commit(work, lambda *outcome: self._committed(commit, done, *outcome))
@@ -164,7 +193,7 @@ class DurableStore(LocalStore):
         else:
             self._settle(commit)
             if commit.wanted and found:
-                self._move_on(found)
+                self._move_on(commit.wanted, found)
         done(failure)
 
     def _settle(self, commit: _Commit) -> None:
@@ -187,9 +216,16 @@ class DurableStore(LocalStore):
         self.undo(*self.take_changes())
         self.undo(commit.jobs, commit.queues)
 
-    def _move_on(self, data: bytes) -> None:
-        """Let what is at home in the oldest record stand in full in the next one."""
-        number = self._homes.oldest()
+    def _to_move(self) -> int:
+        """The record that what is at home there should leave now, or 0."""
+        oldest = self._homes.oldest()
+        if oldest and oldest <= self._compacting:
+            return oldest
+        self._compacting = 0
+        return self._homes.crowded()
+
+    def _move_on(self, number: int, data: bytes) -> None:
+        """Let what is at home in this record stand in full in the next one."""
         ids, names = records.contents(data)
         found: Iterable[Job | Queue | None] = (*map(self._find, ids), *map(self.queues.get, names))
         self._moving = [it for it in found if it is not None and it.home == number]

@@ -336,7 +336,8 @@ def _leaving(session: Session, choice: list[bytes]) -> bytes:
 
 
 def bgrewriteaof(session: Session, args: list[bytes]) -> bytes:
-    """Compact the journal; a node in memory has none, so there is nothing to do."""
+    """Compact the journal, if there is one."""
+    session.node.store.compact()
     return b"+Background append only file rewriting started\r\n"
 
 

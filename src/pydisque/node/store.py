@@ -48,6 +48,12 @@ class Store(Protocol):
     def set_durability(self, durability: str) -> None:
         """Decide when a commit is done."""
 
+    def compact(self) -> None:
+        """Begin to write anew what is kept, as tightly as it can be."""
+
+    def persistence(self) -> dict[str, object]:
+        """What INFO tells of how jobs are kept, beyond what is the same for all stores."""
+
     def close(self) -> None:
         """Let go of whatever it holds; blocks."""
 
@@ -138,6 +144,13 @@ class LocalStore(RestorableEngine):
 
     def set_durability(self, durability: str) -> None:
         """Memory is as durable as it is."""
+
+    def compact(self) -> None:
+        """Nothing is kept."""
+
+    def persistence(self) -> dict[str, object]:
+        """Nothing is kept."""
+        return {"journal": "none", "may_lose": "everything when the node ends"}
 
     def close(self) -> None:
         """Nothing is held."""
