@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
@@ -19,12 +20,13 @@ from unittest import mock
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import rule
+from hypothesis.stateful import invariant, rule
 from test_engine_model import JITTER, EngineMachine
 
 from engines import START
 from pydisque.errors import PausedError
 from pydisque.node.durable import DurableStore
+from pydisque.node.job import GONE
 
 CLOCK = SimpleNamespace(time_ns=lambda: START * 1_000_000, monotonic_ns=lambda: 0)
 MODEL = ("jobs", "queues", "born", "handed_out", "leases", "once_delivered", "expiries")
@@ -60,6 +62,18 @@ class DurableMachine(EngineMachine):
         for patch in self.patches:
             patch.stop()
         shutil.rmtree(self.folders)
+
+    @invariant()
+    def every_record_is_needed_by_whom_it_counts(self) -> None:
+        """Without the model: a record's inhabitants are the jobs and queues at home there."""
+        store = self.engine
+        jobs = [job for page in store._pages for job in page.values()]
+        gone = [job for job in store.changed_jobs if job.state is GONE]  # not told yet
+        dropped = [q for q in store.changed_queues if store.queues.get(q.name) is not q]
+        at_home = Counter(it.home for it in (*jobs, *gone, *store.queues.values(), *dropped))
+        del at_home[0]
+        counted = {n: record.inhabitants for n, record in store._homes._records.items()}
+        assert {n: count for n, count in counted.items() if count} == at_home
 
     def snapshot(self) -> dict:
         return deepcopy({name: getattr(self, name) for name in MODEL})

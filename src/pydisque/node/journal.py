@@ -109,7 +109,7 @@ def connect(folder: Path) -> sqlite3.Connection:
         [[mode]] = db.execute("PRAGMA journal_mode = WAL")
         if mode != "wal":
             raise JournalError(f"{file}: SQLite cannot keep a WAL there")
-        db.execute(f"PRAGMA journal_size_limit = {4 * COPY_AT}")
+        db.execute(f"PRAGMA journal_size_limit = {COPY_AT}")
         db.execute("PRAGMA wal_autocheckpoint = 0")
         db.execute("PRAGMA fullfsync = ON")  # what makes fsync mean it on macOS
         db.execute("PRAGMA checkpoint_fullfsync = ON")
@@ -290,11 +290,11 @@ class Journal:
             [[pages]] = self._db.execute("PRAGMA page_count")
             if free <= SPARE + pages // 10:
                 return False
-            self._db.execute(f"PRAGMA incremental_vacuum({STEP})").fetchall()
+            self._db.executescript(f"PRAGMA incremental_vacuum({STEP})")  # `execute` does one page
         except sqlite3.Error as error:
             logger.warning("the journal was not tidied: %s", error)
             return False
-        self._grow(STEP * 100)
+        self._grow(STEP * 200)
         return True
 
     # The keeper

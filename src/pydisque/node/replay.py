@@ -53,7 +53,7 @@ class Replay:
             self._leave(self.jobs.pop(ctime, None))
 
     def _leave(self, inhabitant: Job | Queue | None) -> None:
-        if inhabitant:
+        if inhabitant is not None:  # an empty queue is false
             self.homes.leave(inhabitant.home)
 
 
