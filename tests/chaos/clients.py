@@ -52,6 +52,7 @@ class Client:
         self.world = world
         self.name = name
         self.random = Random(seed)
+        self._refused = False  # something was, so there is no hurry
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -75,6 +76,9 @@ class Client:
                     with Peer(self.world.address) as peer:
                         while self.wanted():
                             self.step(peer)
+                            if self._refused:
+                                self._refused = False
+                                time.sleep(0.02)
                 except (EOFError, ConnectionError):
                     self.world.history.add_count("connections lost or refused")
                     time.sleep(0.01)
@@ -104,6 +108,7 @@ class Client:
     def note(self, job: Job, what: str, reply: object, sent: float, told: float) -> Fate:
         """Write down how this went."""
         fate = Fate.UNKNOWN if reply is None else self.world.fate(reply)
+        self._refused = self._refused or isinstance(reply, ReplyError)
         job.note(what, sent, told, fate, self.name)
         self.world.history.add_count(f"{what}s {fate.value}")
         return fate
