@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import random
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -254,6 +255,8 @@ def main() -> None:
     plan = Plan(tight=not options.pop("loose"), **options)
     if (plan.plug or plan.faults) and (reason := faults.lacking()):
         parser.exit(2, f"no bad disk: {reason}\n")
+    # Whoever ends the run does not want the node to stay behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))
     print(f"seed {plan.seed}, {plan.durability}", flush=True)  # noqa: T201
     outcome = run(plan)
     print(outcome)  # noqa: T201

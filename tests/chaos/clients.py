@@ -81,7 +81,7 @@ class Client:
                                 time.sleep(0.02)
                 except (EOFError, ConnectionError):
                     self.world.history.add_count("connections lost or refused")
-                    time.sleep(0.01)
+                    time.sleep(0.02)
         except BaseException as error:  # noqa: BLE001 - whoever started this thread raises it
             self.world.failures.append(error)
 
