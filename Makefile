@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST ?= $(BIN)/python -m pytest -n 2
 
-.PHONY: help demo test lint format types unit bench fuzz docs clean
+.PHONY: help demo test lint format types unit bench fuzz chaos docs clean
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -41,6 +41,9 @@ bench: $(VENV)/.base  ## cost of the client, throughput of the node; SERVERS="HO
 
 fuzz: $(VENV)/.dev  ## a million random and mutated requests at a node's port
 	$(BIN)/python tests/fuzz/fuzz_node.py
+
+chaos: $(VENV)/.dev  ## 200 kills of a working node; OPTIONS="--kills N --seed N --durability D --plug --faults"
+	$(BIN)/python tests/chaos/chaos.py $(OPTIONS)
 
 $(VENV)/.docs: $(VENV)/.base
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'

@@ -32,13 +32,22 @@ class Commits:
         self._store = store
         self._failed = failed
         self._holders: list[Holder] = []
+        self._under_way: list[Holder] | None = None  # who waits for the commit that runs, if any
         self._due = False  # one is under way, or about to be
         self._finished: Callable[[], None] = lambda: None
 
-    def wait_for_next(self, holder: Holder) -> int:
-        """Let somebody hear of the commit to come; its number."""
-        self._holders.append(holder)
-        return self.next
+    def last(self) -> int:
+        """The number of the commit after which all is kept that changed so far; 0 if it is."""
+        if self._store.uncommitted():
+            return self.next
+        return 0 if self._under_way is None else self.next - 1
+
+    def wait(self, number: int, holder: Holder) -> None:
+        """Let somebody hear of the commit that `last` told."""
+        if number == self.next or self._under_way is None:
+            self._holders.append(holder)
+        else:
+            self._under_way.append(holder)
 
     def end_turn(self) -> None:
         """See to it that what changed is committed with all else of this turn of the loop."""
@@ -55,18 +64,22 @@ class Commits:
 
     def _begin(self) -> None:
         number, self.next = self.next, self.next + 1
-        holders, self._holders = self._holders, []
-        self._store.commit(lambda failure: self._over(number, holders, failure))
+        self._under_way, self._holders = self._holders, []
+        self._store.commit(lambda failure: self._over(number, failure))
 
-    def _over(self, number: int, holders: list[Holder], failure: str) -> None:
+    def _over(self, number: int, failure: str) -> None:
+        holders, self._under_way = self._under_way or [], None
         if failure:  # what came since is undone as well
             number, self.next = self.next, self.next + 1
             holders, self._holders = holders + self._holders, []
             self._failed()
+        elif self._store.uncommitted():
+            self._begin()  # so that the disk is at work while the replies go out
         for holder in holders:
             holder.settle(number, failure)
-        if self._store.uncommitted():
-            self._begin()
-        else:
-            self._due = False
-            self._finished()
+        if self._under_way is None:
+            if self._store.uncommitted():
+                self._begin()
+            else:
+                self._due = False
+                self._finished()

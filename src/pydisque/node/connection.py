@@ -321,13 +321,16 @@ class Connection(Session, asyncio.Protocol):
         self._closing = True
 
     def _flush(self) -> None:
-        """Send the replies; those that tell of what is not kept yet, and all after them, wait."""
+        """Send the replies; those that tell of what is not kept yet, and all after them, wait.
+
+        Told of is also what others changed: that a job is gone, whose ack is being kept.
+        """
         wrote, self._wrote = self._wrote, False
         replies, self._replies = self._replies, []
-        commits = self.node.commits
         last = self._held[-1][0] if self._held else 0
-        if wrote and last != commits.next and self.node.store.uncommitted():
-            self._held.append((commits.wait_for_next(self), replies))
+        if wrote and (commit := self.node.commits.last()) > last:
+            self._held.append((commit, replies))
+            self.node.commits.wait(commit, self)
         elif last:
             self._held[-1][1].extend(replies)
         else:

@@ -73,6 +73,7 @@ class DurableStore(LocalStore):
             self._folder.release()
             raise
         self.recording = True
+        self._kept_id = known
         self._new_id = b"" if known else self.node_id
         self._failure = ""
         self._homes = kept.homes
@@ -144,10 +145,9 @@ class DurableStore(LocalStore):
 
     def uncommitted(self) -> bool:
         """Whether something changed, or has to be moved, since the last commit began."""
-        return bool(
-            self.changed_jobs or self.changed_queues or self._moving or self._new_id
-            or (self._compacting and not self._failure)
-        )  # fmt: skip
+        if self.changed_jobs or self.changed_queues or self._moving:
+            return True
+        return bool(self._new_id or self._compacting) and not self._failure
 
     def commit(self, done: Callable[[str], None]) -> None:
         """Begin to keep what changed; the commit before must be over.
@@ -198,6 +198,7 @@ class DurableStore(LocalStore):
 
     def _settle(self, commit: _Commit) -> None:
         homes = self._homes
+        self._kept_id = commit.node_id or self._kept_id
         for number, size, jobs, queues in commit.settled:
             inhabitants: list[Job | Queue] = [*jobs, *queues]
             homes.add(number, size, len(inhabitants))
@@ -212,7 +213,9 @@ class DurableStore(LocalStore):
         logger.error("the journal cannot be written: %s", failure)
         self._failure = failure
         self._moving = []
-        self._new_id = self._new_id or commit.node_id
+        if self._kept_id:
+            super().set_node_id(self._kept_id)
+        self._new_id = b"" if self._kept_id else self.node_id
         self.undo(*self.take_changes())
         self.undo(commit.jobs, commit.queues)
 

@@ -1,0 +1,125 @@
+"""What everybody was told about each job: the only thing that the promises are about.
+
+Times are of one monotonic clock: when a request was sent, when its reply was read. The node did it
+in between. Knows neither sockets nor what was promised.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from enum import Enum
+from itertools import count
+from typing import NamedTuple
+
+PADDING = bytes(range(256)) * 256
+
+
+class Fate(Enum):
+    """How a request went, as far as its client knows."""
+
+    CONFIRMED = "confirmed"
+    REFUSED = "refused"
+    UNKNOWN = "outcome unknown"
+
+
+class Event(NamedTuple):
+    """Something between a client and the node."""
+
+    what: str
+    """add, delivery, ack, nack, working."""
+    sent: float
+    told: float
+    """When the reply came, or when it was clear that none would."""
+    fate: Fate
+    who: str
+
+
+class Job:
+    """A job as its clients know it, by the name that stands in its body."""
+
+    __slots__ = ("delay", "events", "id", "name", "queue", "retry", "size")
+
+    def __init__(self, name: bytes, queue: bytes, retry: int, delay: int, size: int) -> None:
+        self.name = name
+        self.queue = queue
+        self.retry = retry
+        self.delay = delay
+        self.size = size
+        self.id = b""
+        self.events: list[Event] = []
+
+    @property
+    def body(self) -> bytes:
+        """What is sent."""
+        return self.name + b" " + PADDING[: self.size]
+
+    def note(self, what: str, sent: float, told: float, fate: Fate, who: str) -> None:
+        """Remember this."""
+        self.events.append(Event(what, sent, told, fate, who))
+
+    def all(self, what: str) -> list[Event]:
+        """What happened of this kind, in order of the replies."""
+        return sorted((e for e in self.events if e.what == what), key=lambda event: event.told)
+
+    @property
+    def add(self) -> Event:
+        """How it was added."""
+        return self.all("add")[0]
+
+    def tell(self, started: float) -> str:
+        """Its whole history, in seconds since the start."""
+        known = f"{self.name.decode()} {self.id.decode() or '(no ID was told)'}"
+        asked = f"queue {self.queue.decode()}, RETRY {self.retry}, DELAY {self.delay}"
+        lines = [f"  {known}: {asked}"]
+        lines += [
+            f"    {e.sent - started:9.3f} to {e.told - started:9.3f}  "
+            f"{e.what} by {e.who}: {e.fate.value}"
+            for e in sorted(self.events, key=lambda event: event.told)
+        ]
+        return "\n".join(lines)
+
+
+class LostGet(NamedTuple):
+    """A GETJOB without an answer: what it may have taken with it."""
+
+    queue: bytes
+    jobs: int
+
+
+class History:
+    """All jobs of a run, and what befell the node."""
+
+    def __init__(self, started: float) -> None:
+        self.started = started
+        self.jobs: dict[bytes, Job] = {}
+        self.strangers: list[bytes] = []
+        """Bodies that were delivered and that nobody sent."""
+        self.lost_gets: list[LostGet] = []
+        self.plugs: list[float] = []
+        """When the power went."""
+        self.ends: list[str] = []
+        """How the node ended, and when."""
+        self.counts: Counter[str] = Counter()
+        self._numbers = count(1)
+        self._lock = threading.Lock()
+
+    def new_job(self, queue: bytes, retry: int, delay: int, size: int) -> Job:
+        """A job that is about to be sent."""
+        with self._lock:
+            job = Job(b"job-%d" % next(self._numbers), queue, retry, delay, size)
+            self.jobs[job.name] = job
+        return job
+
+    def delivered(self, body: bytes) -> Job | None:
+        """Which job this is the body of."""
+        job = self.jobs.get(body.partition(b" ")[0])
+        if job is not None and job.body == body:
+            return job
+        self.strangers.append(body)
+        return None
+
+    def add_count(self, what: str, by: int = 1) -> None:
+        """Count for the table."""
+        with self._lock:
+            self.counts[what] += by
