@@ -24,6 +24,7 @@ class Taker(Protocol):
 
     def buffers(self) -> tuple[int, int]:
         """Bytes received and not run yet, bytes to be sent yet."""
+        ...
 
     def abort(self) -> None:
         """Hang up at once."""

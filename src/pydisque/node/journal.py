@@ -57,6 +57,15 @@ Done = Callable[[str, bytes], None]
 """Hears how a commit went: what went wrong, or nothing; and the record that was wanted."""
 
 
+def _sync_directory(path: Path) -> None:
+    """See to it that what was made in it is found after power loss."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def in_use(path: Path) -> bool:
     """Whether a process holds this data directory; it need not exist."""
     try:
@@ -77,8 +86,9 @@ class Folder:
         """
         self.path = Path(path)
         try:
-            if make:
-                self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if make and not self.path.exists():
+                self.path.mkdir(mode=0o700, parents=True)
+                _sync_directory(self.path.parent)
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise JournalError(f"{path}: {error.strerror}") from None
@@ -119,6 +129,7 @@ def connect(folder: Path) -> sqlite3.Connection:
         [[version]] = db.execute("PRAGMA user_version")
         if (mark, version) == (0, 0):
             _create(db)
+            _sync_directory(folder)
         elif (mark, version) != (APPLICATION_ID, VERSION):
             raise JournalError(f"{file}: not a journal of this version of pydisque")
     except sqlite3.Error as error:

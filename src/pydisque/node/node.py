@@ -288,7 +288,7 @@ class Node:
     def check_journal(self, command: Command) -> None:
         """Refuse with -MISCONF what changes something, as long as nothing can be kept."""
         failure = self.store.failure
-        if failure and (command.writes or command.name == b"ping"):
+        if failure and (b"write" in command.flags or command.name in (b"pause", b"ping")):
             raise MisconfError(f"{MisconfError.text}: {failure}")
 
     def check_access(self, session: Session, command: Command, args: list[bytes]) -> None:

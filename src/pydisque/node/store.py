@@ -32,9 +32,13 @@ class Store(Protocol):
     @property
     def failure(self) -> str:
         """Why nothing may be changed now, or nothing."""
+        ...
+
+    # Keeping: all of it means nothing to a store in memory.
 
     def uncommitted(self) -> bool:
         """Whether something changed that `commit` has not seen yet."""
+        ...
 
     def commit(self, done: Callable[[str], None]) -> None:
         """Begin to keep what changed so far; `done` hears what went wrong, or nothing.
@@ -53,9 +57,12 @@ class Store(Protocol):
 
     def persistence(self) -> dict[str, object]:
         """What INFO tells of how jobs are kept, beyond what is the same for all stores."""
+        ...
 
     def close(self) -> None:
         """Let go of whatever it holds; blocks."""
+
+    # Jobs and queues
 
     def tick(self) -> None:
         """Take the time from the clock and do what is due."""
