@@ -227,3 +227,54 @@ def test_row_our_own_settings() -> None:
         assert error(peer.ask("DEBUG", "SLEEP", 0)) == "ERR unknown command 'DEBUG'"
         assert peer.ask("CONFIG", "GET", "disable-commands") == [b"disable-commands", b"debug"]
         assert b"disable-commands" not in peer.ask("CONFIG", "GET", "*")
+
+
+def test_row_restart(tmp_path: Path) -> None:
+    """Queued jobs are queued after a restart, delayed ones still wait, pauses are kept."""
+    with Server(data=tmp_path) as server, Peer(server.address) as peer:
+        job = peer.ask("ADDJOB", "q", "x", 0)
+        later = peer.ask("ADDJOB", "q", "x", 0, "RETRY", 0, "DELAY", 100)
+        peer.ask("PAUSE", "q", "in")
+    with Server(data=tmp_path) as server, Peer(server.address) as peer:
+        assert show(peer, job)[b"state"] == b"queued"
+        assert show(peer, later)[b"next-requeue-within"] > 90_000
+        assert peer.ask("PAUSE", "q", "state") == b"in"
+
+
+def test_row_misconf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that cannot be kept is not there, and PAUSE is refused like what writes."""
+    with Server(data=tmp_path) as server, Peer(server.address) as peer:
+        peer.ask("ADDJOB", "q", "x", 0)
+        with monkeypatch.context() as broken:
+            journal = server.node.store.journal
+            broken.setattr(journal, "commit", lambda _work, done: done("no space", b""))
+            misconf = "MISCONF Errors writing to the AOF file: no space"
+            assert error(peer.ask("ADDJOB", "q", "y", 0)) == misconf
+            assert peer.ask("QLEN", "q") == 1
+            for words in (["PING"], ["PAUSE", "q", "in"], ["GETJOB", "FROM", "q"]):
+                assert error(peer.ask(*words)) == misconf
+            assert peer.ask("CLUSTER", "MYID") == server.node.id
+        until(lambda: peer.ask("PING") == b"PONG")
+
+
+def test_row_more_than_their_share(peer: Peer) -> None:
+    """A reply stops at its limits; a request that is too large is told so."""
+    for _ in range(3):
+        peer.ask("ADDJOB", "q", "x", 0)
+    peer.ask("CONFIG", "SET", "reply-jobs", 2)
+    assert len(peer.ask("QPEEK", "q", 3)) == len(peer.ask("GETJOB", "COUNT", 3, "FROM", "q")) == 2
+    peer.ask("CONFIG", "SET", "max-request", 1000)
+    with Peer(":".join(map(str, peer.sock.getpeername()))) as other:
+        other.raw(pack("PING", "x" * 2000))
+        assert error(other.read()).startswith("ERR Protocol error: too big request")
+
+
+def test_row_bgrewriteaof(tmp_path: Path) -> None:
+    """What is kept moves on into new records, and nobody notices."""
+    with Server(data=tmp_path) as server, Peer(server.address) as peer:
+        for _ in range(5):
+            peer.ask("ADDJOB", "q", "x", 0)
+        assert peer.ask("BGREWRITEAOF") == b"Background append only file rewriting started"
+        homes = server.node.store._homes
+        until(lambda: homes.oldest() > 5)
+        assert peer.ask("QLEN", "q") == 5
