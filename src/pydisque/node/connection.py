@@ -44,7 +44,7 @@ class Connection(Session, asyncio.Protocol):
         self._unparsed_size = 0
         self._replies: list[bytes] = []
         self._wrote = False  # some of them may tell of a change
-        self._held: deque[tuple[int, list[bytes]]] = deque()  # those that wait for a commit
+        self._held: deque[tuple[int, int, bytes]] = deque()  # wait for a commit; how many
         self._held_size = 0
         self._running = False
         self._closing = False
@@ -326,27 +326,28 @@ class Connection(Session, asyncio.Protocol):
         Told of is also what others changed: that a job is gone, whose ack is being kept.
         """
         wrote, self._wrote = self._wrote, False
-        replies, self._replies = self._replies, []
-        last = self._held[-1][0] if self._held else 0
-        if wrote and (commit := self.node.commits.last()) > last:
-            self._held.append((commit, replies))
+        count = len(self._replies)
+        data = self._replies[0] if count == 1 else b"".join(self._replies)
+        self._replies.clear()
+        commit = self._held[-1][0] if self._held else 0
+        if wrote and (last := self.node.commits.last()) > commit:
+            commit = last
             self.node.commits.wait(commit, self)
-        elif last:
-            self._held[-1][1].extend(replies)
+        if commit:
+            self._held.append((commit, count, data))
+            self._held_size += len(data)
         else:
-            self._write(b"".join(replies))
-            return
-        self._held_size += sum(map(len, replies))
+            self._write(data)
 
     def settle(self, commit: int, failure: str) -> None:
         """Send what waited for the commits up to this one, or as many errors."""
         while self._held and self._held[0][0] <= commit:
-            _, replies = self._held.popleft()
-            self._held_size -= sum(map(len, replies))
+            _, count, data = self._held.popleft()
+            self._held_size -= len(data)
             if failure:
-                error = resp.error(MisconfError(f"{MisconfError.text}: {failure}").reply)
-                replies = [error] * len(replies)
-            self._write(b"".join(replies))
+                text = f"{MisconfError.text}: {failure}"
+                data = resp.error(MisconfError(text).reply) * count
+            self._write(data)
         if self._closing:
             self._end()
         elif self._requests or self._unparsed:
