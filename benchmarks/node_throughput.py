@@ -26,10 +26,13 @@ CONNECTIONS = 50
 
 
 class Throughput(NamedTuple):
-    """Jobs a second, and microseconds of the node's CPU per job (0: not to be seen)."""
+    """Jobs a second, microseconds of the node's CPU per job (0: not to be seen), and the
+    milliseconds that half, and all but one in a hundred, of the replies took (0: not looked at)."""
 
     rate: float
     cpu: float
+    p50: float
+    p99: float
 
 
 class Target:
@@ -75,21 +78,28 @@ class Target:
             self.call("ACKJOB", *[job[1] for job in jobs])
 
 
-def one_by_one(target: Target, count: int) -> None:
+def one_by_one(target: Target, count: int) -> list[float]:
     """One connection, each job added after the last reply."""
+    times = []
     for _ in range(count):
+        sent = time.perf_counter()
         target.sock.sendall(target.add)
         target.receive(ADDED)
+        times.append(time.perf_counter() - sent)
+    return times
 
 
-def many_connections(target: Target, count: int) -> None:
+def many_connections(target: Target, count: int) -> list[float]:
     """Fifty connections, each with one ADDJOB under way."""
     poll = select.poll()
     socks = {}
+    sent = {}
+    times = []
     for _ in range(CONNECTIONS):
         sock = target.connect()
         socks[sock.fileno()] = sock
         poll.register(sock, select.POLLIN)
+        sent[sock.fileno()] = time.perf_counter()
         sock.sendall(target.add)
     left = count - CONNECTIONS
     unanswered = CONNECTIONS
@@ -97,31 +107,37 @@ def many_connections(target: Target, count: int) -> None:
         for number, _ in poll.poll():
             sock = socks[number]
             sock.recv(ADDED)
+            now = time.perf_counter()
+            times.append(now - sent[number])
             if left > 0:
+                sent[number] = now
                 sock.send(target.add)
                 left -= 1
             else:
                 unanswered -= 1
     for sock in socks.values():
         sock.close()
+    return times
 
 
-def pipelined(target: Target, count: int) -> None:
+def pipelined(target: Target, count: int) -> list[float]:
     """One connection, a hundred ADDJOBs at a time."""
     batch = target.add * 100
     for _ in range(count // 100):
         target.sock.sendall(batch)
         target.receive(100 * ADDED)
+    return []
 
 
-def get_and_ack(target: Target, count: int) -> None:
+def get_and_ack(target: Target, count: int) -> list[float]:
     """One connection, GETJOB COUNT 100 and one ACKJOB for them all."""
     for _ in range(count // 100):
         jobs = target.call("GETJOB", "COUNT", 100, "FROM", target.queue)
         target.call("ACKJOB", *[job[1] for job in jobs])
+    return []
 
 
-LOADS: dict[str, tuple[Callable[[Target, int], None], float]] = {
+LOADS: dict[str, tuple[Callable[[Target, int], list[float]], float]] = {
     "ADDJOB, 1 connection": (one_by_one, 0.2),
     f"ADDJOB, {CONNECTIONS} connections": (many_connections, 1.0),
     "ADDJOB, pipelined by 100": (pipelined, 2.0),
@@ -130,12 +146,13 @@ LOADS: dict[str, tuple[Callable[[Target, int], None], float]] = {
 """Each load, and its share of the jobs asked for: slow ones do fewer."""
 
 
-def measure(target: Target, load: Callable[[Target, int], None], count: int) -> Throughput:
+def measure(target: Target, load: Callable[[Target, int], list[float]], count: int) -> Throughput:
     """Put one load on one node."""
     cpu, start = target.cpu(), time.perf_counter()
-    load(target, count)
+    times = sorted(load(target, count)) or [0.0]
     seconds = time.perf_counter() - start
-    return Throughput(count / seconds, (target.cpu() - cpu) / count * 1e6)
+    p50, p99 = times[len(times) // 2] * 1e3, times[len(times) * 99 // 100] * 1e3
+    return Throughput(count / seconds, (target.cpu() - cpu) / count * 1e6, p50, p99)
 
 
 def compare(targets: list[Target], rounds: int, jobs: int) -> dict[str, dict[str, Throughput]]:
@@ -150,7 +167,7 @@ def compare(targets: list[Target], rounds: int, jobs: int) -> dict[str, dict[str
             target.drain()
     return {
         name: {
-            target: Throughput(median(s.rate for s in taken), median(s.cpu for s in taken))
+            target: Throughput(*map(median, zip(*taken, strict=True)))
             for target, taken in by_target.items()
         }
         for name, by_target in samples.items()
