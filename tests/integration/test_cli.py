@@ -95,6 +95,35 @@ def test_a_signal_ends_it_in_order(serve, signum, queue):
     assert not answers(node.address)
 
 
+def test_jobs_are_kept_where_it_says(serve, queue):
+    """Without --data a node names a directory of its own for its port, and finds its jobs there
+    again, however it ended; a second one takes another."""
+    first, second = serve("--port", "0"), serve("--port", "0")
+    folders = [node.kept.removeprefix("jobs are kept in ").strip() for node in (first, second)]
+    assert folders[0] != folders[1]
+    assert all(Path(folder, "journal.db").exists() for folder in folders)
+    job_id = ask(first.address, "ADDJOB", queue, "body", 0)
+    first.process.kill()
+    first.process.wait()
+    again = serve("--port", "0", "--data", folders[0])
+    assert ask(again.address, "GETJOB", "FROM", queue) == [[queue.encode(), job_id, b"body"]]
+
+
+def test_a_directory_that_is_taken(serve, tmp_path):
+    """A data directory that another node has is told in one plain line, with its process."""
+    node = serve("--port", "0", "--data", str(tmp_path))
+    second = run("serve", "--port", "0", "--data", str(tmp_path))
+    assert (second.returncode, second.stdout) == (1, "")
+    taken = f"Error: cannot serve: {tmp_path}: in use by process {node.process.pid}\n"
+    assert second.stderr == taken
+
+
+def test_jobs_in_memory(serve):
+    """With :memory: nothing is written, and that is said."""
+    node = serve("--port", "0", "--data", ":memory:")
+    assert node.kept == "jobs are kept in memory: they are gone when the node stops\n"
+
+
 def test_shutdown_ends_it(serve):
     """So does the command SHUTDOWN, to which no answer comes."""
     node = serve("--port", "0")
