@@ -18,6 +18,7 @@ from sortedcontainers import SortedDict
 
 from pydisque.errors import MaxLenError, NoJobError, PausedError, TooLateError
 from pydisque.node.changes import Changes
+from pydisque.node.expiry import Expiry
 from pydisque.node.job import ACTIVE, GONE, QUEUED, Job, JobState, check_ids, ttl_field
 from pydisque.node.queue import Queue, QueueState
 
@@ -57,8 +58,6 @@ class Engine(Changes):
         self.now = now
         self.second = now // 1000
         self.ready: set[bytes] = set()
-        self.added = 0
-        """Jobs ever added."""
         self.memory = 0
         """Bytes that jobs and queues take, bodies and all."""
         self.queues: dict[bytes, Queue] = {}
@@ -85,9 +84,7 @@ class Engine(Changes):
         """Jobs there are."""
         self._retries: list[tuple[int, bytes]] = []  # a heap; stale unless job.qtime says the same
         self._active = 0  # jobs whose retry or delay runs: how many of _retries are not stale
-        self._expiring: dict[int, list[bytes]] = {}  # by etime; IDs of jobs long gone among them
-        self._expired: list[bytes] = []  # to be deleted
-        self._unlisted = self._swept = self.added  # of all added, how many are not listed there
+        self._expiry = Expiry()
         self._spent: OrderedDict[bytes, Job] = OrderedDict()
         """At-most-once jobs that were handed out, oldest first; a dict is slow to give up those."""
 
@@ -102,7 +99,7 @@ class Engine(Changes):
         self.now = now = max(now, self.now)
         if now // 1000 > self.second:
             self._next_second(now // 1000)
-        retries, expired = self._retries, self._expired
+        retries, expired = self._retries, self._expiry.over
         while most > 0 and retries and retries[0][0] <= now:
             self._due(*heappop(retries))
             most -= 1
@@ -116,7 +113,7 @@ class Engine(Changes):
 
     def next_due(self) -> int | None:
         """When `advance` has something to do next; None when only expiry is ahead."""
-        if self._expired:
+        if self._expiry.over:
             return self.now
         return self._retries[0][0] if self._retries else None
 
@@ -141,31 +138,9 @@ class Engine(Changes):
 
     def _next_second(self, second: int) -> None:
         """Note what expired: a job goes one second after its etime."""
-        for etime in range(self.second, second):
-            ids = self._expiring.pop(etime, ())
-            self._expired += ids
-            self._unlisted += len(ids)
+        self._expiry.advance(self.second, second)
         self.second = second
-        self._sweep()
-
-    def _sweep(self) -> None:
-        """Forget some IDs of jobs that are gone, long before their etime.
-
-        Starts when they are most of the IDs kept. Each second looks at twice as many as were added
-        since, so they never pile up, and at no more, so it never holds up the rest.
-        """
-        budget = 2 * (self.added - self._swept) + 1000
-        self._swept = self.added
-        if self.added - self._unlisted < 2 * self.count + 1000:
-            return
-        for etime in list(self._expiring):
-            ids = self._expiring.pop(etime)
-            if left := [id_ for id_ in ids if self._find(id_)]:
-                self._expiring[etime] = left  # now the last in turn
-            budget -= len(ids)
-            self._unlisted += len(ids) - len(left)
-            if budget <= 0:
-                break
+        self._expiry.sweep(self.count, self._find)
 
     # Jobs
 
@@ -198,13 +173,9 @@ class Engine(Changes):
         etime = self.second + ttl
         job = Job(id_, name, body, ctime, etime, retry)
         self._pages[hash(id_) % PAGES][id_] = job
-        self.added += 1
         self.count += 1
         self.memory += len(body) + JOB_OVERHEAD
-        try:
-            self._expiring[etime].append(id_)
-        except KeyError:
-            self._expiring[etime] = [id_]
+        self._expiry.add(etime, id_)
         if self.recording:
             self.changed_jobs[job] = None
         if delay:

@@ -60,11 +60,10 @@ class RestorableEngine(Engine):
         self._pages[hash(job.id) % PAGES][job.id] = job
         self.count += 1
         self.memory += len(job.body) + JOB_OVERHEAD
-        self._unlisted -= 1
         if job.etime < self.second:
-            self._expired.append(job.id)
+            self._expiry.over.append(job.id)
         else:
-            self._expiring.setdefault(job.etime, []).append(job.id)
+            self._expiry.add(job.etime, job.id)
         if job.spent:
             self._spent[job.id] = job
         elif job.state is ACTIVE and job.qtime is not None:
