@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from pydisque.node import Server
-from wire import Peer, error
+from servers import until
+from wire import Peer, clients, error, pack, wait_for_blocked
 
 
 @pytest.mark.parametrize("durability", ["always", "everysec", "none"])
@@ -44,3 +45,20 @@ def test_a_second_node_on_the_same_directory_does_not_start(tmp_path: Path) -> N
         with pytest.raises(OSError, match=r"in use by process \d+"), Server(data=tmp_path):
             pass
         assert peer.ask("PING") == b"PONG"
+
+
+def test_a_stop_answers_what_is_in_hand(tmp_path: Path) -> None:
+    """All that a node has read when it is told to stop is done, kept and answered."""
+    line, count = pack("ADDJOB", "q", "x", 0), 20_000
+    with Server(data=tmp_path) as server, Peer(server.address) as peer:
+        peer.send("GETJOB", "FROM", "gate")
+        with Peer(server.address) as other:
+            wait_for_blocked(other, "gate", 1)
+            peer.raw(line * count)
+            until(lambda: int(clients(other)[0]["qbuf"]) == count * len(line))
+            other.ask("ADDJOB", "gate", "x", 0)
+        server.close()
+        answers = peer.rest().count(b"+D-")
+    assert answers == count
+    with Server(data=tmp_path) as server, Peer(server.address) as peer:
+        assert peer.ask("QLEN", "q") == count

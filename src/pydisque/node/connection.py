@@ -147,6 +147,11 @@ class Connection(Session, asyncio.Protocol):
         self._hushed = True
         self._transport.pause_reading()
 
+    def in_hand(self) -> bool:
+        """Whether there is something left that can be answered."""
+        stuck = self.blocked or self._choked or self._closing or self.node.held
+        return bool(self._requests or self._unparsed) and not stuck
+
     def block(self, milliseconds: int) -> None:
         """Let no further command of this client run until `unblock`, or for that long (0: ever)."""
         self.blocked = True

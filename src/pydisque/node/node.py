@@ -168,6 +168,10 @@ class Session(ABC):
         """Take nothing more from the client; what came already is still answered."""
 
     @abstractmethod
+    def in_hand(self) -> bool:
+        """Whether there is something left that can be answered."""
+
+    @abstractmethod
     def block(self, milliseconds: int) -> None:
         """Let no further command of this client run until `unblock`, or for that long (0: ever)."""
 

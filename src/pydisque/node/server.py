@@ -174,8 +174,7 @@ class Server:
             await doorway.aclose()
         self._doorways.clear()
         self._clock.stop()
-        for session in list(self.node.sessions.values()):
-            session.hush()
+        await self._answer_all()
         kept = asyncio.Event()
         self.node.commits.finish(kept.set)
         await kept.wait()
@@ -187,6 +186,17 @@ class Server:
                 os.unlink(self._made_socket)  # noqa: PTH108 - a string is what we have
         if self._closed:
             self._closed.set()
+
+    async def _answer_all(self) -> None:
+        """Take nothing more from any client, and answer what came, unless that takes too long."""
+        sessions = self.node.sessions.values()
+        for session in list(sessions):
+            session.hush()
+        patience = self._loop.time() + 5
+        while any(session.in_hand() for session in sessions):
+            await asyncio.sleep(0)
+            if self._loop.time() > patience:
+                break
 
     async def _hang_up(self) -> None:
         """Close every connection; one whose client does not read within a second is cut."""
