@@ -58,7 +58,7 @@ def test_a_stop_answers_what_is_in_hand(tmp_path: Path) -> None:
             until(lambda: int(clients(other)[0]["qbuf"]) == count * len(line))
             other.ask("ADDJOB", "gate", "x", 0)
         server.close()
-        answers = peer.rest().count(b"+D-")
+        answers = sum(line[:3] == b"+D-" for line in peer.rest().split(b"\r\n"))
     assert answers == count
     with Server(data=tmp_path) as server, Peer(server.address) as peer:
         assert peer.ask("QLEN", "q") == count
