@@ -112,10 +112,12 @@ class Connection(Session, asyncio.Protocol):
             return
         if self.blocked or self._requests:
             self._keep(data)
-        else:
-            self._requests.extend(self._parser.feed(data))
+        elif requests := self._parser.feed(data):
+            self._requests.extend(requests)
             self.resume()
-        if self._parser.pending + self._unparsed_size > NOTED_FROM:
+        elif self._parser.error:
+            self.resume()
+        elif self._parser.pending > NOTED_FROM:
             node.backlog.note(self, node.store.now)
 
     # What the node calls
@@ -219,6 +221,8 @@ class Connection(Session, asyncio.Protocol):
         ready = node.store.ready
         slow_after = node.slow_after
         requests = self._requests
+        replies = self._replies
+        durable = node.store.durable
         size = 0
         started = perf_counter()
         deadline = started + TURN
@@ -228,7 +232,7 @@ class Connection(Session, asyncio.Protocol):
             if command is None:
                 continue
             self.last_command = command
-            if command.writes:
+            if durable and command.writes:
                 self._wrote = True
             try:
                 if not command.least <= len(args) <= command.most:
@@ -245,11 +249,13 @@ class Connection(Session, asyncio.Protocol):
             if self.guarded:
                 reply = self._adapt(reply)
             if reply:
-                self._replies.append(reply)
+                replies.append(reply)
                 size += len(reply)
                 if size > FLUSH_AT:
                     self._flush()
                     size = 0
+                    if self._held_size > FLUSH_AT:
+                        deadline = 0.0  # these have to be sent first
             if ready:
                 if waiting:
                     node.serve()
@@ -261,8 +267,8 @@ class Connection(Session, asyncio.Protocol):
             if ended - started >= slow_after:
                 node.record_slow(ended - started, command.name, args)
             started = ended
-            if ended > deadline or self._held_size > FLUSH_AT:
-                break  # it is the others' turn, or what was held back has to be sent first
+            if ended > deadline:
+                break  # it is the others' turn
 
     def _find(self, args: resp.Request) -> Command | None:
         """The command for a name in mixed case; answers QUIT and unknown names itself."""
@@ -310,6 +316,8 @@ class Connection(Session, asyncio.Protocol):
         """Hold bytes back until the command before them is answered."""
         self._unparsed.append(data)
         self._unparsed_size += len(data)
+        if self._unparsed_size > NOTED_FROM:
+            self.node.backlog.note(self, self.node.store.now)
 
     def _wait_over(self) -> None:
         self.node.waiting.remove(self)

@@ -48,6 +48,8 @@ class _Commit(NamedTuple):
 class DurableStore(LocalStore):
     """A store in a data directory, which it holds until it is closed."""
 
+    durable = True
+
     def __init__(self, path: str, report: Callable[[Callable[[], None]], object]) -> None:
         """Read the journal there and go on from it.
 

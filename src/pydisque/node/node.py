@@ -332,7 +332,8 @@ class Node:
     def end_turn(self) -> None:
         """Do what follows after commands have run or time has passed."""
         self.schedule()
-        self.commits.end_turn()
+        if self.store.durable:
+            self.commits.end_turn()
 
     # Blocked clients
 

@@ -36,6 +36,9 @@ class Store(Protocol):
 
     # Keeping: all of it means nothing to a store in memory.
 
+    durable: bool
+    """Whether changes are kept, and replies that tell of them have to wait for that."""
+
     def uncommitted(self) -> bool:
         """Whether something changed that `commit` has not seen yet."""
         ...
@@ -124,6 +127,8 @@ class LocalStore(RestorableEngine):
     The wall clock is read once; from then on the monotonic clock counts, so a clock that is set
     meanwhile neither shortens nor stretches what a worker was promised.
     """
+
+    durable = False
 
     def __init__(self, node_id: bytes = b"", not_before: int = 0) -> None:
         """Start empty, as the node `node_id` or a new one, at a time not before the one given."""
