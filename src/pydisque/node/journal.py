@@ -40,6 +40,14 @@ class JournalError(OSError):
     """The journal cannot be used; the text says where and why."""
 
 
+HINT = "`pydisque check` tells what is damaged, `pydisque dump --skip-damaged` saves the rest"
+
+
+def damaged(what: object) -> JournalError:
+    """The error for a journal that is not as it was written."""
+    return JournalError(f"the journal is damaged: {what}; {HINT}")
+
+
 class Work(NamedTuple):
     """One commit."""
 
@@ -132,8 +140,10 @@ def connect(folder: Path) -> sqlite3.Connection:
             _sync_directory(folder)
         elif (mark, version) != (APPLICATION_ID, VERSION):
             raise JournalError(f"{file}: not a journal of this version of pydisque")
-    except sqlite3.Error as error:
+    except sqlite3.OperationalError as error:
         raise JournalError(f"{file}: {error}") from None
+    except sqlite3.Error as error:
+        raise damaged(f"{file}: {error}") from None
     return db
 
 
@@ -164,12 +174,19 @@ def records(db: sqlite3.Connection) -> Iterator[tuple[int, bytes]]:
     try:
         yield from db.execute("SELECT number, data FROM record ORDER BY number")
     except sqlite3.Error as error:
-        raise JournalError(f"the journal is damaged: {error}") from None
+        raise damaged(error) from None
 
 
 def node_id(db: sqlite3.Connection) -> bytes:
-    """The ID of the node whose journal it is; nothing in a new one."""
-    found = db.execute("SELECT value FROM meta WHERE name = 'node-id'").fetchone()
+    """The ID of the node whose journal it is; nothing in a new one.
+
+    Raises:
+        JournalError: the database is damaged.
+    """
+    try:
+        found = db.execute("SELECT value FROM meta WHERE name = 'node-id'").fetchone()
+    except sqlite3.Error as error:
+        raise damaged(error) from None
     return found[0] if found else b""
 
 

@@ -10,8 +10,8 @@ import sqlite3
 from pydisque.node import journal, records
 from pydisque.node.homes import Homes
 from pydisque.node.job import Job
-from pydisque.node.journal import JournalError
 from pydisque.node.queue import Queue
+from pydisque.node.records import Record
 
 
 class Replay:
@@ -33,8 +33,11 @@ class Replay:
         Raises:
             DamagedError: it is not what was written.
         """
-        record = records.unpack(data)
-        self.homes.add(number, len(data), len(record.jobs) + len(record.queues))
+        self.take(number, len(data), records.unpack(data))
+
+    def take(self, number: int, size: int, record: Record) -> None:
+        """Go on by one record that is unpacked already, of so many bytes."""
+        self.homes.add(number, size, len(record.jobs) + len(record.queues))
         self.last, self.now = number, max(self.now, record.now)
         for name in record.dropped:
             self._leave(self.queues.pop(name, None))
@@ -68,5 +71,5 @@ def replay(db: sqlite3.Connection) -> Replay:
         try:
             state.apply(number, data)
         except records.DamagedError as error:
-            raise JournalError(f"the journal is damaged: record {number}: {error}") from None
+            raise journal.damaged(f"record {number}: {error}") from None
     return state
