@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -62,3 +64,34 @@ def test_a_stop_answers_what_is_in_hand(tmp_path: Path) -> None:
     assert answers == count
     with Server(data=tmp_path) as server, Peer(server.address) as peer:
         assert peer.ask("QLEN", "q") == count
+
+
+def damage(file: Path, sql: str, *values: object) -> None:
+    """Change the rows of a journal that nobody uses."""
+    with closing(sqlite3.connect(file, isolation_level=None)) as db:
+        assert db.execute(sql, values).rowcount == 1
+
+
+def test_a_damaged_record_keeps_the_node_from_starting(tmp_path: Path) -> None:
+    """A journal that is not as it was written is told with what helps, and let go of at once."""
+    with Server(data=tmp_path) as server, Peer(server.address) as peer:
+        peer.ask("ADDJOB", "q", "body", 0)
+    damage(tmp_path / "journal.db", "UPDATE record SET data = ? WHERE number = 1", b"\x00" * 99)
+    told = r"record 1: .*`pydisque check`"
+    with pytest.raises(OSError, match=told) as failure, Server(data=tmp_path):
+        pass
+    assert failure.tb is not None  # it holds on to all that was in hand when it was raised
+    assert {file.name for file in tmp_path.iterdir()} == {"journal.db", "lock"}
+
+
+@pytest.mark.parametrize("page", [1, 3, 4])
+def test_a_damaged_page_keeps_the_node_from_starting(tmp_path: Path, page: int) -> None:
+    """So is a page that SQLite cannot read, be it of records, of the node's ID or the first."""
+    with Server(data=tmp_path) as server, Peer(server.address) as peer:
+        peer.ask("ADDJOB", "q", "body", 0)
+    with (tmp_path / "journal.db").open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        assert file.write(b"\x55" * 4096)
+    told = r"the journal is damaged: .*`pydisque dump --skip-damaged`"
+    with pytest.raises(OSError, match=told), Server(data=tmp_path):
+        pass

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing
 from typing import NamedTuple
 
 from pydisque.node import journal, records
@@ -64,16 +65,15 @@ class DurableStore(LocalStore):
             JournalError: it cannot be used, another process uses it, or it is damaged.
         """
         self._folder = Folder(path)
-        try:
-            db = journal.connect(self._folder.path)
+        with ExitStack() as undo:
+            undo.callback(self._folder.release)
+            db = undo.enter_context(closing(journal.connect(self._folder.path)))
             kept = replay(db)
             known = journal.node_id(db)
             super().__init__(known, not_before=kept.now)
             self.restore(kept.queues.values(), kept.jobs.values())
             self.journal = Journal(db, self._folder.path, report)
-        except BaseException:
-            self._folder.release()
-            raise
+            undo.pop_all()
         self.recording = True
         self._kept_id = known
         self._new_id = b"" if known else self.node_id

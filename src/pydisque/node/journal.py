@@ -123,28 +123,36 @@ def connect(folder: Path) -> sqlite3.Connection:
     file = folder / FILE
     try:
         db = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        [[mode]] = db.execute("PRAGMA journal_mode = WAL")
-        if mode != "wal":
-            raise JournalError(f"{file}: SQLite cannot keep a WAL there")
-        db.execute(f"PRAGMA journal_size_limit = {COPY_AT}")
-        db.execute("PRAGMA wal_autocheckpoint = 0")
-        db.execute("PRAGMA fullfsync = ON")  # what makes fsync mean it on macOS
-        db.execute("PRAGMA checkpoint_fullfsync = ON")
-        db.execute("PRAGMA secure_delete = OFF")
-        _sync_commits(db, wanted=True)
-        [[mark]] = db.execute("PRAGMA application_id")
-        [[version]] = db.execute("PRAGMA user_version")
-        if (mark, version) == (0, 0):
-            _create(db)
-            _sync_directory(folder)
-        elif (mark, version) != (APPLICATION_ID, VERSION):
-            raise JournalError(f"{file}: not a journal of this version of pydisque")
+        try:
+            _prepare(db, file)
+        except BaseException:
+            db.close()
+            raise
     except sqlite3.OperationalError as error:
         raise JournalError(f"{file}: {error}") from None
     except sqlite3.Error as error:
         raise damaged(f"{file}: {error}") from None
     return db
+
+
+def _prepare(db: sqlite3.Connection, file: Path) -> None:
+    db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    [[mode]] = db.execute("PRAGMA journal_mode = WAL")
+    if mode != "wal":
+        raise JournalError(f"{file}: SQLite cannot keep a WAL there")
+    db.execute(f"PRAGMA journal_size_limit = {COPY_AT}")
+    db.execute("PRAGMA wal_autocheckpoint = 0")
+    db.execute("PRAGMA fullfsync = ON")  # what makes fsync mean it on macOS
+    db.execute("PRAGMA checkpoint_fullfsync = ON")
+    db.execute("PRAGMA secure_delete = OFF")
+    _sync_commits(db, wanted=True)
+    [[mark]] = db.execute("PRAGMA application_id")
+    [[version]] = db.execute("PRAGMA user_version")
+    if (mark, version) == (0, 0):
+        _create(db)
+        _sync_directory(file.parent)
+    elif (mark, version) != (APPLICATION_ID, VERSION):
+        raise JournalError(f"{file}: not a journal of this version of pydisque")
 
 
 def _sync_commits(db: sqlite3.Connection, *, wanted: bool) -> None:
