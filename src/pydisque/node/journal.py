@@ -136,6 +136,12 @@ def connect(folder: Path) -> sqlite3.Connection:
 
 
 def _prepare(db: sqlite3.Connection, file: Path) -> None:
+    [[mark]] = db.execute("PRAGMA application_id")
+    [[version]] = db.execute("PRAGMA user_version")
+    [[tables]] = db.execute("SELECT count(*) FROM sqlite_master")
+    new = not (mark or version or tables)
+    if not new and (mark, version) != (APPLICATION_ID, VERSION):
+        raise JournalError(f"{file}: not a journal of this version of pydisque")
     db.execute("PRAGMA auto_vacuum = INCREMENTAL")
     [[mode]] = db.execute("PRAGMA journal_mode = WAL")
     if mode != "wal":
@@ -146,13 +152,9 @@ def _prepare(db: sqlite3.Connection, file: Path) -> None:
     db.execute("PRAGMA checkpoint_fullfsync = ON")
     db.execute("PRAGMA secure_delete = OFF")
     _sync_commits(db, wanted=True)
-    [[mark]] = db.execute("PRAGMA application_id")
-    [[version]] = db.execute("PRAGMA user_version")
-    if (mark, version) == (0, 0):
+    if new:
         _create(db)
         _sync_directory(file.parent)
-    elif (mark, version) != (APPLICATION_ID, VERSION):
-        raise JournalError(f"{file}: not a journal of this version of pydisque")
 
 
 def _sync_commits(db: sqlite3.Connection, *, wanted: bool) -> None:
