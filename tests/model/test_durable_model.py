@@ -43,7 +43,7 @@ class DurableMachine(EngineMachine):
         self.patches = [
             mock.patch("pydisque.node.store.time", CLOCK),
             mock.patch("pydisque.node.homes.SLACK", 0),
-            mock.patch("pydisque.node.durable.LARGE", 8),
+            mock.patch("pydisque.node.records.LARGE", 8),
         ]
         for patch in self.patches:
             patch.start()

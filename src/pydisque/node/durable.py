@@ -29,9 +29,6 @@ MAY_LOSE = {
 }
 """What each durability may lose."""
 
-LARGE = 2**20
-"""Bytes after which a record ends and the next begins: what a clean-up has to move in one go."""
-
 
 class _Commit(NamedTuple):
     """One that is under way, and what follows from its success."""
@@ -237,13 +234,13 @@ class DurableStore(LocalStore):
 
 
 def _parts(jobs: list[Job]) -> Iterator[list[Job]]:
-    """The jobs in parts whose bodies are not much more than `LARGE`; one part at least."""
+    """The jobs in parts whose bodies are not much more than `records.LARGE`; one part at least."""
     part: list[Job] = []
     size = 0
     for job in jobs:
         part.append(job)
         size += len(job.body)
-        if size > LARGE:
+        if size > records.LARGE:
             yield part
             part, size = [], 0
     if part or not jobs:

@@ -15,8 +15,6 @@ from pydisque.node.job import QUEUED, Job
 from pydisque.node.queue import Queue
 from pydisque.node.replay import Replay
 
-LARGE = 2**20
-"""Bytes after which a record ends and the next begins, as in a running node."""
 ABOUT = 100
 """Bytes of a job in a record beside its body."""
 
@@ -99,7 +97,7 @@ class Intake:
         self._jobs.append(job)
         self.loaded.jobs += 1
         self._size += len(job.body) + ABOUT
-        if self._size > LARGE:
+        if self._size > records.LARGE:
             self._end_record()
 
     def _free(self, ctime: int) -> int:

@@ -23,6 +23,9 @@ from typing import NamedTuple
 from pydisque.node.job import ACTIVE, ID_LENGTH, QUEUED, Job
 from pydisque.node.queue import Queue
 
+LARGE = 2**20
+"""Bytes after which whoever writes ends a record and begins the next: what one clean-up moves."""
+
 FURTHEST = 2**63 - 1
 """Times beyond are kept as this; nobody will live to see the difference."""
 

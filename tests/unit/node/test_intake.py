@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pydisque.node import dump
-from pydisque.node.intake import LARGE, Count, DumpError, Intake
+from pydisque.node.intake import Count, DumpError, Intake
+from pydisque.node.records import LARGE
 from pydisque.node.replay import Replay
 
 NOW = 1_700_000_000_000
