@@ -130,6 +130,7 @@ class DurableStore(LocalStore):
         """What INFO tells of the journal."""
         made = self.journal
         return {
+            "aof_rewrite_in_progress": int(self._compacting > 0),
             "aof_current_size": made.size(),
             "aof_base_size": self._homes.needed,
             "journal": str(self._folder.path),

@@ -214,8 +214,6 @@ class Journal:
             report: calls what it is given, soon, in the thread that wants to hear.
         """
         self.commits = 0
-        self.copies = 0
-        """How often the WAL was copied into the database."""
         self.sync_failure = ""
         """Why the last sync of a second's commits failed, if it did."""
         self.durability = "always"
@@ -359,17 +357,21 @@ class Journal:
                 os.close(file)
         except OSError as error:
             self.sync_failure = str(error.strerror)
-        else:
+            return
+        # After a sync that failed the system may take what it could not write for written, and the
+        # next sync well: what is in the WAL is safe then once it was copied.
+        if not self.sync_failure or self._copy():
             self.sync_failure = ""
             self._synced = commits
 
-    def _copy(self) -> None:
+    def _copy(self) -> bool:
+        """Copy the WAL into the database, and sync both; whether that went well."""
         try:
             self._copying.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         except sqlite3.Error as error:
             logger.warning("the journal was not copied: %s", error)
             time.sleep(0.1)
-        else:
-            self.copies += 1
-            self._copied = True
-            self._inbox.put(lambda: None)  # wakes the writer, should it be idle
+            return False
+        self._copied = True
+        self._inbox.put(lambda: None)  # wakes the writer, should it be idle
+        return True
