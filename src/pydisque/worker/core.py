@@ -1,0 +1,323 @@
+"""The worker's core: fetch jobs, keep their leases, pass on what became of them, stop.
+
+It runs in one asyncio loop in a thread of its own, where no job can hold it up, and is all that
+talks to a node. Jobs run elsewhere: in an executor, which it feeds and hears from. What an outcome
+means is decided in `verdict` and carried out in `answers`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import random
+from time import monotonic
+from typing import Any
+
+from redis.exceptions import AuthenticationError, RedisError
+
+from pydisque.async_client import AsyncClient
+from pydisque.errors import NoAuthError
+from pydisque.replies import Job
+from pydisque.worker import verdict
+from pydisque.worker.answers import Answers
+from pydisque.worker.appetite import Appetite
+from pydisque.worker.executor import Executor, StaleError
+from pydisque.worker.handler import Handler
+from pydisque.worker.job import WorkerJob
+from pydisque.worker.leases import SHORTEST
+from pydisque.worker.renewal import Renewal
+from pydisque.worker.tally import Tally
+
+logger = logging.getLogger("pydisque.worker")
+
+# Milliseconds a fetch waits at the node; a connection that is dead is noticed soon after.
+FETCH_WAIT = 5000
+
+# Seconds between tries while no node answers, beside the pauses the client makes itself.
+PAUSE = 0.25
+
+# Seconds after which jobs that were fetched ahead and not begun go back to the node.
+LONGEST_WAIT = 1.0
+
+# Seconds that the last answers get when all else is over.
+LAST_ANSWERS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a core is to do, and with what."""
+
+    nodes: Any
+    options: Mapping[str, Any]
+    """For `AsyncClient`."""
+    handlers: Mapping[bytes, Handler]
+    """By queue."""
+    sources: Sequence[bytes]
+    """The queues to fetch from; one that is there twice is asked twice in each pass."""
+    strict: bool
+    """Whether a queue is asked only when those before it are empty."""
+    concurrency: int
+    ahead: int
+    """The most jobs to fetch before there is room to run them."""
+    grace: float
+    """Seconds that running jobs get when the worker stops."""
+    fast_ack: bool
+
+
+class Core:
+    """One worker's work."""
+
+    def __init__(self, plan: Plan, executor: Executor, tally: Tally) -> None:
+        self._plan = plan
+        self._executor = executor
+        self._tally = tally
+        self._appetite = Appetite(plan.concurrency, plan.ahead)
+        self._ended: deque[tuple[WorkerJob, BaseException | None, float]] = deque()
+        self._told = False
+        self._finished = 0
+        self._stopping = False
+        self._finishing = False
+        self._trouble_since: float | None = None
+        self._getting: asyncio.Future[Any] | None = None
+
+    async def run(self) -> int:
+        """Work until `stop`; how many jobs were cut short.
+
+        Raises:
+            NoAuthError, AuthenticationError: No node lets in who logs in like this, from the start.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._stop, self._hurry = asyncio.Event(), asyncio.Event()
+        self._ready, self._freed = asyncio.Event(), asyncio.Event()
+        plan = self._plan
+        async with (
+            AsyncClient(plan.nodes, **plan.options) as self._client,
+            AsyncClient(plan.nodes, **{**plan.options, "deadline": SHORTEST}) as renewer,
+        ):
+            self._renewal = Renewal(renewer, self._executor.lose, self._tally)
+            self._answers = Answers(self._client, plan, self._tally)
+            self._executor.start(self._report)
+            try:
+                return await self._work()
+            finally:
+                self._executor.close()
+
+    def stop(self) -> None:
+        """Fetch no more, finish what runs, and end; called in the loop's thread, as `hurry` is."""
+        self._stopping = True
+        self._stop.set()
+        self._freed.set()
+        if self._getting is not None:
+            self._getting.cancel()
+
+    def hurry(self) -> None:
+        """Do not wait for what runs."""
+        self._hurry.set()
+
+    async def _work(self) -> int:
+        fetch = asyncio.create_task(self._fetch())
+        others = [
+            asyncio.create_task(work())
+            for work in (self._answer, self._renewal.run, self._watch, self._stop.wait)
+        ]
+        try:
+            await asyncio.wait([fetch, *others], return_when=asyncio.FIRST_COMPLETED)
+            for task in (fetch, *others):
+                if task.done():
+                    task.result()  # a bug ends the worker; it must not go on by half
+            await fetch
+            return await self._wind_up(others[0])
+        finally:
+            for task in (fetch, *others):
+                task.cancel()
+            await asyncio.gather(fetch, *others, return_exceptions=True)
+
+    # Fetch
+
+    async def _fetch(self) -> None:
+        while not self._stopping:
+            room = self._appetite.room(self._tally.in_hand)
+            if not room:
+                self._tally.wanting_since = None
+                self._freed.clear()
+                await self._freed.wait()
+                continue
+            self._tally.wanting_since = self._tally.wanting_since or monotonic()
+            try:
+                await self._take(room)
+            except RedisError as error:
+                await self._in_trouble(error)
+            except asyncio.CancelledError:
+                if not self._stopping:
+                    raise
+
+    async def _take(self, room: int) -> None:
+        """Take as many jobs as there is room for; wait for one when there are none."""
+        sources = self._plan.sources
+        if not self._plan.strict or len(sources) == 1:
+            await self._get(sources, timeout=FETCH_WAIT, count=room)
+            return
+        got = 0
+        for source in sources:
+            got += await self._get([source], nohang=True, count=room - got)
+            if got == room or self._stopping:
+                return
+        if not got:  # of jobs in several queues, a fetch of one takes the first queue's
+            await self._get(sources, timeout=FETCH_WAIT)
+
+    async def _get(self, sources: Sequence[bytes], **options: Any) -> int:
+        get = self._client.get_job(sources, withcounters=True, **options)
+        self._getting = asyncio.ensure_future(get)
+        try:
+            jobs = await self._getting
+        finally:
+            self._getting = None
+        self._out_of_trouble()
+        if jobs:
+            await self._deliver(jobs)
+        return len(jobs)
+
+    async def _deliver(self, jobs: list[Job]) -> None:
+        """Pass jobs on to the executor, but for those that were delivered too often."""
+        fetched, handlers = self._tally.fetched, self._plan.handlers
+        self._tally.in_hand += len(jobs)
+        fresh = []
+        for parts in jobs:
+            job = WorkerJob(*parts)
+            fetched[job.name] += 1
+            doom = job.additional_deliveries and verdict.before(handlers[job.name], job)
+            if doom:
+                self._report(job, doom, 0.0)
+            else:
+                fresh.append(job)
+        if await self._answers.starts_lease_at_delivery():
+            self._renewal.hold(fresh)
+        else:
+            fresh = await self._confirm(fresh)
+        if self._stopping:
+            await self._put_back(fresh)
+        else:
+            self._executor.submit(fresh)
+
+    async def _confirm(self, jobs: list[WorkerJob]) -> list[WorkerJob]:
+        """Begin the leases of these jobs now; those that are still ours."""
+        await self._renewal.renew(jobs)
+        for job in jobs:
+            if job.lost:
+                self._report(job, StaleError(), 0.0)
+        return [job for job in jobs if not job.lost]
+
+    async def _put_back(self, jobs: list[WorkerJob]) -> None:
+        """Give jobs that were not begun back to the node at once."""
+        for job in jobs:
+            job.done = True
+            self._tally.returned[job.name] += 1
+        self._tally.in_hand -= len(jobs)
+        self._freed.set()
+        await self._client.put_back([(job.name, job.key, job.sent) for job in jobs])
+
+    async def _in_trouble(self, error: RedisError) -> None:
+        never = self._tally.last_fetch is None
+        if never and isinstance(error, (NoAuthError, AuthenticationError)):
+            raise error
+        if self._trouble_since is None:  # said once, not with every try
+            self._trouble_since = monotonic()
+            logger.warning("cannot fetch jobs, and go on trying: %s", error)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), PAUSE * (1 + random()))
+
+    def _out_of_trouble(self) -> None:
+        now = self._tally.last_fetch = monotonic()
+        if self._trouble_since is not None:
+            logger.warning("fetching jobs again, after %.1f s", now - self._trouble_since)
+            self._trouble_since = None
+
+    # Answer
+
+    def _report(self, job: WorkerJob, outcome: Any, seconds: float) -> None:
+        """Take how a job ended; called in whichever thread it ran."""
+        self._ended.append((job, outcome, seconds))
+        if not self._told:
+            self._told = True
+            self._loop.call_soon_threadsafe(self._ready.set)
+
+    async def _answer(self) -> None:
+        """Tell the node how jobs ended: all that ended while the last answer was on its way."""
+        while True:
+            await self._ready.wait()
+            self._ready.clear()
+            done, others = self._take_ended()
+            self._freed.set()
+            await self._answers.done(done)
+            again = await self._answers.others(others)
+            if again:
+                self._tally.in_hand += len(again)
+                self._executor.submit(await self._confirm(again))
+            if self._finishing and not self._tally.in_hand and not self._ended:
+                return
+
+    def _take_ended(self) -> tuple[list[WorkerJob], list[tuple[WorkerJob, Any]]]:
+        self._told = False
+        ended, done, others, total = self._ended, [], [], 0.0
+        while ended:
+            job, outcome, seconds = ended.popleft()
+            if job.done:  # put back or cut short meanwhile
+                continue
+            job.done = True
+            if outcome is None:
+                done.append(job)
+                total += seconds
+            else:
+                others.append((job, outcome))
+        if done:
+            self._appetite.took(total, len(done))
+        self._tally.in_hand -= len(done) + len(others)
+        self._finished += len(done) + len(others)
+        return done, others
+
+    # Watch
+
+    async def _watch(self) -> None:
+        """Put back what was fetched ahead when jobs turn out to take longer than they did."""
+        while True:
+            before = self._finished
+            await asyncio.sleep(LONGEST_WAIT)
+            waiting = self._tally.in_hand - self._plan.concurrency
+            finished = self._finished - before
+            if waiting > finished and not self._stopping:
+                self._appetite.spoilt(self._plan.concurrency * LONGEST_WAIT / max(finished, 1))
+                jobs = self._executor.take_back()
+                logger.info("%d jobs go back: those before them take long", len(jobs))
+                await self._put_back(jobs)
+
+    # Stop
+
+    async def _wind_up(self, answer: asyncio.Task[None]) -> int:
+        """Put back what was not begun, wait for what runs, and cut short what takes too long."""
+        await self._put_back(self._executor.take_back())
+        self._finishing = True
+        self._ready.set()
+        hurry = asyncio.ensure_future(self._hurry.wait())
+        await asyncio.wait(
+            [answer, hurry], timeout=self._plan.grace, return_when=asyncio.FIRST_COMPLETED
+        )
+        hurry.cancel()
+        cut = self._give_up_running()
+        if cut:
+            await self._loop.run_in_executor(None, self._executor.cut_short)
+            await self._answers.cut_short(cut)
+        self._ready.set()
+        await asyncio.wait([answer], timeout=LAST_ANSWERS)
+        return len(cut)
+
+    def _give_up_running(self) -> list[WorkerJob]:
+        cut = [job for job in self._executor.running() if not job.done]
+        for job in cut:
+            job.done = True
+            self._tally.cut_short[job.name] += 1
+        self._tally.in_hand -= len(cut)
+        return cut

@@ -1,0 +1,112 @@
+"""A job as its handler sees it.
+
+It is what GETJOB gave, with names, text where text is meant, and what the worker found out since:
+whether its lease is lost. A handler reads it; only the worker writes to it.
+"""
+
+from __future__ import annotations
+
+import json
+from math import inf
+from typing import Any
+
+from pydisque.envelope import EARLIER, MARK, unwrap
+
+
+class WorkerJob:
+    """One delivery of a job.
+
+    Its ``body`` is bytes as the producer sent it, without the headers that may travel with it;
+    ``queue`` and ``id`` are str.
+    """
+
+    __slots__ = (
+        "_headers", "additional_deliveries", "body", "counters", "done", "key", "lease_ends", "lost",
+        "nacks", "name", "renewable", "safe_until", "sent",
+    )  # fmt: skip
+
+    def __init__(self, queue: bytes, id_: bytes, body: bytes, nacks: int, additional: int) -> None:
+        """Make it from what GETJOB WITHCOUNTERS gives."""
+        self.name = queue
+        """The queue's name as it is on the wire."""
+        self.key = id_
+        """The ID as it is on the wire."""
+        self.sent = body
+        """The body as it is on the wire, with its headers."""
+        self.body = body
+        self.nacks = nacks
+        """How often a worker gave it back as failed."""
+        self.additional_deliveries = additional
+        """How often it was delivered again because nobody answered for it."""
+        self.counters = (nacks, additional)
+        """The same two as the server had them at this delivery."""
+        self._headers: dict[str, Any] | None = None
+        self.safe_until = inf if self.at_most_once else 0.0
+        """Until when it is certainly not delivered again, by the worker's steady clock."""
+        self.lease_ends: float | None = None
+        """When the lease is over, by the worker's steady clock; None while that is not known."""
+        self.renewable = True
+        self.done = False
+        self.lost = False
+        if body.startswith(MARK):
+            self._open()
+
+    def _open(self) -> None:
+        self.body, self._headers = unwrap(self.sent)
+        earlier = self._headers.get(EARLIER)
+        if isinstance(earlier, dict):
+            self.nacks += int(earlier.get("nacks", 0))
+            self.additional_deliveries += int(earlier.get("additional_deliveries", 0))
+
+    @property
+    def queue(self) -> str:
+        """The queue's name."""
+        return self.name.decode("utf-8", "surrogateescape")
+
+    @property
+    def id(self) -> str:
+        """The job ID, 40 letters."""
+        return self.key.decode()
+
+    @property
+    def first_id(self) -> str:
+        """The ID under which it was first added, if it was added again for a later attempt."""
+        earlier = self.headers.get(EARLIER)
+        return str(earlier.get("id", self.id)) if isinstance(earlier, dict) else self.id
+
+    @property
+    def attempt(self) -> int:
+        """Which delivery this is, from 1: failures and unanswered deliveries before it count."""
+        return 1 + self.nacks + self.additional_deliveries
+
+    @property
+    def headers(self) -> dict[str, Any]:
+        """What travels beside the body, see `pydisque.envelope`; most jobs have none."""
+        return self._headers or {}
+
+    @property
+    def lease_lost(self) -> bool:
+        """Whether another worker may have it by now; what is not done yet is best left undone."""
+        return self.lost
+
+    @property
+    def at_most_once(self) -> bool:
+        """Whether it was added with ``retry=0``, and is never delivered again; its ID tells."""
+        return self.key[-1] in b"02468ace"
+
+    def json(self) -> Any:
+        """The body, which is JSON, as a value.
+
+        Raises:
+            ValueError: It is not JSON.
+        """
+        return json.loads(self.body)
+
+    def parts(self) -> tuple[dict[str, Any], bytes, bytes, bytes, int, int]:
+        """What it can be made from again, in another process."""
+        return (
+            self.headers, self.name, self.key, self.body, self.nacks, self.additional_deliveries
+        )  # fmt: skip
+
+    def __repr__(self) -> str:
+        return f"<WorkerJob {self.id} of {self.queue!r}, attempt {self.attempt}>"

@@ -1,0 +1,98 @@
+"""Sends the renewals that `leases` asks for, all at once, and takes in the answers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from time import monotonic
+
+from pydisque.async_client import AsyncClient
+from pydisque.errors import NoJobError, TooLateError
+from pydisque.worker.job import WorkerJob
+from pydisque.worker.leases import Leases
+from pydisque.worker.tally import Tally
+
+logger = logging.getLogger("pydisque.worker")
+
+# Seconds between two looks at the leases at least: what is due meanwhile is renewed together.
+LEISURE = 0.05
+
+
+class Renewal:
+    """Keeps the leases of the jobs in hand, over connections of its own."""
+
+    def __init__(
+        self, client: AsyncClient, lose: Callable[[WorkerJob], None], tally: Tally
+    ) -> None:
+        self._client = client
+        self._lose = lose
+        self._tally = tally
+        self._leases = Leases()
+        self._held = asyncio.Event()
+
+    def hold(self, jobs: list[WorkerJob]) -> None:
+        """Keep the leases of these jobs, which begin now."""
+        self._leases.hold(jobs, monotonic())
+        self._held.set()
+
+    async def run(self) -> None:
+        """Renew what is due, for ever."""
+        while True:
+            due = self._leases.next_due()
+            wait = None if due is None else max(LEISURE, due - monotonic())
+            self._held.clear()
+            if wait is None:
+                await self._held.wait()
+                continue
+            await asyncio.sleep(wait)
+            renew, lost = self._leases.due(monotonic())
+            for job in lost:
+                self._tell_lost(job)
+            if renew:
+                await self.renew(renew)
+
+    async def renew(self, jobs: list[WorkerJob]) -> None:
+        """Begin the leases of these jobs anew; those whose jobs are gone are lost."""
+        jobs = [job for job in jobs if not job.at_most_once]
+        pipeline = self._client.pipeline()
+        for job in jobs:
+            pipeline.working(job.key)
+        sent = monotonic()
+        answers = await pipeline.execute(raise_on_error=False)
+        late = []
+        for job, answer in zip(jobs, answers, strict=True):
+            if isinstance(answer, int):
+                self._leases.renewed(job, answer, sent)
+            elif isinstance(answer, NoJobError):
+                self._tell_lost(job)
+            elif isinstance(answer, TooLateError):
+                late.append(job)
+            else:
+                self._leases.unanswered(job, monotonic())
+        if late:
+            await self._measure(late)
+
+    async def _measure(self, jobs: list[WorkerJob]) -> None:
+        """Find out how much is left of leases that may not be renewed any more."""
+        pipeline = self._client.pipeline()
+        for job in jobs:
+            pipeline.show(job.key)
+        sent = monotonic()
+        for job, info in zip(jobs, await pipeline.execute(raise_on_error=False), strict=True):
+            if isinstance(info, Exception):
+                self._leases.unanswered(job, monotonic())
+            elif info is None or info.next_requeue_within is None:
+                self._tell_lost(job)
+            else:
+                self._leases.refused(job, info.next_requeue_within / 1000, sent)
+
+    def _tell_lost(self, job: WorkerJob) -> None:
+        if job.done:
+            return
+        job.lost = True
+        self._tally.lost[job.name] += 1
+        logger.warning("job %s of %s: its lease is lost", job.id, job.queue)
+        with contextlib.suppress(RuntimeError):  # the executor's loop may be over
+            self._lose(job)

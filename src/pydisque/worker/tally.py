@@ -1,0 +1,38 @@
+"""What a worker counts: for `/health`, `/metrics` and whoever asks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+def _counter() -> Counter[bytes]:
+    return Counter()
+
+
+@dataclass(slots=True)
+class Tally:
+    """Figures since the worker began; jobs are counted by queue."""
+
+    fetched: Counter[bytes] = field(default_factory=_counter)
+    """Deliveries taken from a node."""
+    done: Counter[bytes] = field(default_factory=_counter)
+    """Acknowledged after their handler returned."""
+    dropped: Counter[bytes] = field(default_factory=_counter)
+    """Acknowledged though they failed: by `Drop`, or as no dead letter was wanted."""
+    retried: Counter[bytes] = field(default_factory=_counter)
+    """Failed, and given back to be tried again."""
+    dead: Counter[bytes] = field(default_factory=_counter)
+    """Made dead letters."""
+    returned: Counter[bytes] = field(default_factory=_counter)
+    """Put back before they were begun."""
+    lost: Counter[bytes] = field(default_factory=_counter)
+    """Their lease was over before they were."""
+    cut_short: Counter[bytes] = field(default_factory=_counter)
+    """Still running when the worker had to stop."""
+    in_hand: int = 0
+    """Fetched and not yet over, now."""
+    last_fetch: float | None = None
+    """When a node last answered a fetch, with or without a job; steady clock, None: never."""
+    wanting_since: float | None = None
+    """Since when the worker has had room for more jobs; None while it has its hands full."""

@@ -1,0 +1,312 @@
+"""The worker people use: it knows handlers and settings, starts the core, and ends with grace.
+
+What it does with jobs stands in `core` and the files beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Self, TypeVar
+
+import uvloop
+
+from pydisque.worker import executors
+from pydisque.worker.core import Core, Plan
+from pydisque.worker.executor import Executor
+from pydisque.worker.executors import EXECUTORS, ExecutorName
+from pydisque.worker.handler import Backoff, Handler
+from pydisque.worker.hooks import Course, Hook, LogHook
+from pydisque.worker.tally import Tally
+
+F = TypeVar("F", bound=Callable[[Any], Any])
+
+MONTH = 30 * 86400
+
+logger = logging.getLogger("pydisque.worker")
+
+
+class Worker:
+    """Runs functions on the jobs of queues.
+
+    ::
+
+        worker = Worker(["127.0.0.1:7711"], concurrency=16)
+
+        @worker.handler("emails", max_attempts=5)
+        def send_email(job):
+            deliver(**job.json())
+
+        worker.run()
+
+    A job whose handler returns is acknowledged; one whose handler raises is tried again later, and
+    after its last attempt it becomes a dead letter. See docs/worker.md.
+    """
+
+    def __init__(
+        self,
+        nodes: str | Iterable[str] | None = None,
+        *,
+        concurrency: int = 16,
+        executor: ExecutorName | None = None,
+        queues: Iterable[str] | Mapping[str, int] | None = None,
+        strict: bool = False,
+        grace: float = 30.0,
+        prefetch: int = 500,
+        fast_ack: bool = False,
+        http: str | None = None,
+        hooks: Iterable[Hook] = (),
+        **options: Any,
+    ) -> None:
+        """Make a worker; it connects when it runs.
+
+        Args:
+            nodes: Where the nodes are, as for `Client`; one is used, the others when it fails.
+            concurrency: How many jobs run at once.
+            executor: Where they run: ``"threads"``, ``"asyncio"`` tasks or ``"processes"``.
+                Default: asyncio if any handler is a coroutine function, else threads.
+            queues: The queues to work on, of those that have handlers; a mapping gives each its
+                weight: how many jobs of it are taken in one turn. Default: all, one each.
+            strict: Take jobs of a queue only when those before it are empty.
+            grace: Seconds that running jobs get to end when the worker stops.
+            prefetch: The most jobs to fetch before there is room to run them. Only short jobs are
+                fetched ahead, so many as begin within a twentieth of a second.
+            fast_ack: Acknowledge with FASTACK: cheaper in a cluster, and less certain.
+            http: ``"host:port"`` on which to serve ``/health`` and ``/metrics``.
+            hooks: Called around every job, in this order, after the one that logs.
+            **options: What `AsyncClient` takes.
+
+        Raises:
+            ValueError, TypeError: An argument is not as described.
+        """
+        if type(concurrency) is not int or concurrency < 1:
+            raise ValueError(f"concurrency must be an int from 1, not {concurrency!r}")
+        if executor is not None and executor not in EXECUTORS:
+            raise ValueError(f"executor must be one of {', '.join(EXECUTORS)}, not {executor!r}")
+        if type(prefetch) is not int or prefetch < 0:
+            raise ValueError(f"prefetch must be an int from 0, not {prefetch!r}")
+        if not grace >= 0:
+            raise ValueError(f"grace must be 0 seconds or more, not {grace!r}")
+        self.nodes = nodes
+        self.concurrency = concurrency
+        self.executor = executor
+        self.queues = _weights(queues)
+        self.strict = strict
+        self.grace = grace
+        self.prefetch = prefetch
+        self.fast_ack = fast_ack
+        self.http = http
+        self.options = options
+        self.tally = Tally()
+        self.hooks: list[Hook] = [LogHook(), *hooks]
+        self.handlers: dict[str, Handler] = {}
+        self._core: Core | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._lock = threading.RLock()
+        self._stops = 0
+        self._cut = 0
+        self._failure: BaseException | None = None
+
+    def handler(
+        self,
+        queue: str,
+        *,
+        max_attempts: int | None = 10,
+        max_additional_deliveries: int | None = 5,
+        backoff: Backoff | float = Backoff(),  # noqa: B008 - it is immutable
+        timeout: float | None = None,
+        dead_queue: str | None = "",
+        dead_ttl: int = MONTH,
+    ) -> Callable[[F], F]:
+        """Make a function the handler of a queue's jobs; it is called with a `WorkerJob`.
+
+        Args:
+            queue: The queue's name.
+            max_attempts: After so many failures the job is dead; None: never. The server counts
+                them, as nacks.
+            max_additional_deliveries: A job that was delivered so many times more without any
+                answer is dead, and not run again: it may be what ends the workers. None: no limit.
+            backoff: How long to wait before the next attempt, or the seconds of the first wait.
+            timeout: Seconds a job may take. Not with threads, which nothing can stop.
+            dead_queue: Where dead letters go. Default: the queue's name and ``:dead``; None: they
+                are acknowledged, and only logged.
+            dead_ttl: Seconds after which a dead letter is dropped. Default: thirty days.
+
+        Raises:
+            ValueError, TypeError: An argument is not as described, or the queue has a handler.
+        """
+        if queue in self.handlers:
+            raise ValueError(f"queue {queue!r} has a handler already")
+        pause = backoff if isinstance(backoff, Backoff) else Backoff(backoff, max(backoff, 600))
+
+        def register(function: F) -> F:
+            self.handlers[queue] = Handler(
+                function,
+                queue,
+                max_attempts,
+                max_additional_deliveries,
+                pause,
+                timeout,
+                f"{queue}:dead" if dead_queue == "" else dead_queue,
+                dead_ttl,
+            )
+            return function
+
+        return register
+
+    # Run
+
+    def run(self) -> int:
+        """Work until SIGTERM, SIGINT or `stop`; how many jobs were cut short, 0 after a clean end.
+
+        The first signal begins the end: nothing more is fetched, what was fetched and not begun
+        goes back at once, running jobs get `grace` seconds. The second ends it now. Handlers for
+        these signals that the app has set are called too, and are in their place again afterwards.
+
+        Raises:
+            ValueError: There is no handler, or one does not fit the executor.
+            redis.exceptions.AuthenticationError, NoAuthError: The password is wrong.
+        """
+        with self._signals():
+            self.start()
+            return self.join()
+
+    def start(self) -> None:
+        """Begin to work in the background; see `stop` and `join`."""
+        with self._lock:
+            if self._thread is not None:
+                raise RuntimeError("this worker runs already")
+            plan, executor = self._prepare()
+            self._stops, self._cut, self._failure = 0, 0, None
+            ready = threading.Event()
+            self._thread = threading.Thread(
+                target=self._run, args=(plan, executor, ready), name="pydisque-worker", daemon=True
+            )
+            self._thread.start()
+        ready.wait()
+
+    def stop(self) -> None:
+        """Begin the end, as the first signal does; called again: end now. Returns at once."""
+        with self._lock:
+            self._stops += 1
+            core, loop = self._core, self._loop
+            if core is None or loop is None or loop.is_closed():
+                return
+            loop.call_soon_threadsafe(core.stop if self._stops == 1 else core.hurry)
+
+    def join(self, timeout: float | None = None) -> int:
+        """Wait for the end; how many jobs were cut short.
+
+        Raises:
+            TimeoutError: The worker did not end within so many seconds.
+        """
+        thread = self._thread
+        if thread is None:
+            return self._cut
+        thread.join(timeout)
+        if thread.is_alive():
+            raise TimeoutError(f"the worker did not end within {timeout:g} s")
+        self._thread = None
+        if self._failure is not None:
+            raise self._failure
+        return self._cut
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+        self.join()
+
+    # Within
+
+    def course(self) -> Course:
+        """The handlers with the hooks around them, by the queues to work on."""
+        return Course(self._by_name(), self.hooks)
+
+    def _by_name(self) -> dict[bytes, Handler]:
+        chosen = self.queues or dict.fromkeys(self.handlers, 1)
+        for queue in chosen:
+            if queue not in self.handlers:
+                raise ValueError(f"queue {queue!r} has no handler")
+        if not chosen:
+            raise ValueError("a worker needs a handler: @worker.handler(queue)")
+        return {_encoded(queue): self.handlers[queue] for queue in chosen}
+
+    def _prepare(self) -> tuple[Plan, Executor]:
+        course = self.course()
+        weights = self.queues or dict.fromkeys(self.handlers, 1)
+        sources = [_encoded(queue) for queue, weight in weights.items() for _ in range(weight)]
+        plan = Plan(
+            self.nodes,
+            self.options,
+            course.handlers,
+            list(dict.fromkeys(sources)) if self.strict else sources,
+            self.strict,
+            self.concurrency,
+            self.prefetch,
+            self.grace,
+            self.fast_ack,
+        )
+        return plan, executors.choose(self.executor, course, self.concurrency)
+
+    def _run(self, plan: Plan, executor: Executor, ready: threading.Event) -> None:
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                self._core = Core(plan, executor, self.tally)
+                self._loop = runner.get_loop()
+                self._cut = runner.run(self._work(self._core, ready))
+        except BaseException as error:  # noqa: BLE001 - whoever joins raises it
+            self._failure = error
+        finally:
+            ready.set()
+
+    async def _work(self, core: Core, ready: threading.Event) -> int:
+        asyncio.get_running_loop().call_soon(ready.set)
+        return await core.run()
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Stop on the usual signals meanwhile, if this is the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)}
+
+        def on_signal(signum: int, frame: FrameType | None) -> None:
+            self.stop()
+            theirs = before[signal.Signals(signum)]
+            if callable(theirs) and theirs is not signal.default_int_handler:
+                theirs(signum, frame)
+
+        for signum, theirs in before.items():
+            if theirs is not signal.SIG_IGN:
+                signal.signal(signum, on_signal)
+        try:
+            yield
+        finally:
+            for signum, theirs in before.items():
+                signal.signal(signum, theirs)
+
+
+def _weights(queues: Iterable[str] | Mapping[str, int] | None) -> dict[str, int] | None:
+    if queues is None:
+        return None
+    if isinstance(queues, str):
+        raise TypeError(f"queues must be several names or a mapping, not the str {queues!r}")
+    weights = dict(queues) if isinstance(queues, Mapping) else dict.fromkeys(queues, 1)
+    for queue, weight in weights.items():
+        if type(weight) is not int or not 1 <= weight <= 100:
+            raise ValueError(f"the weight of queue {queue!r} must be 1 to 100, not {weight!r}")
+    return weights
+
+
+def _encoded(queue: str) -> bytes:
+    return queue.encode("utf-8", "surrogateescape")
