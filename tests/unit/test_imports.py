@@ -24,8 +24,11 @@ LAYERS = [
     "commands",
     "nodes",
     "journey",
+    "put_back",
     "pipeline",
     "connection",
+    "routing",
+    "facade",
     "transport",
     "client",
 ]
@@ -69,6 +72,7 @@ NODE_LAYERS = [
 
 PURE = [
     *("arguments", "replies", "addresses", "binding", "command", "commands", "nodes", "journey"),
+    "put_back",
     *(
         "node/resp",
         "node/job",
