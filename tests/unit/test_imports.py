@@ -31,6 +31,10 @@ LAYERS = [
     "facade",
     "transport",
     "client",
+    "async_connection",
+    "async_line",
+    "async_transport",
+    "async_client",
 ]
 
 # The same for the node, which may also import `pydisque` itself, for its version, and `errors`.
