@@ -297,11 +297,12 @@ async def test_cancelled_before_it_is_sent(node):
     """What is cancelled in the turn in which it was asked is not sent at all."""
     async with AsyncClient(node.address) as client:
         await client.connect()
+        pings = [asyncio.create_task(client.ping()) for _ in range(2)]
         task = asyncio.create_task(client.get_job(["q"], nohang=True))
         asyncio.get_running_loop().call_soon(task.cancel)
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert await client.ping() is True
+        assert await asyncio.gather(*pings) == [True, True]
         assert node.count("GETJOB") == 0
 
 
