@@ -46,9 +46,9 @@ class ReceivedJob(Job):
         """Acknowledge the job, see `Client.ack_job`."""
         return self._client.ack_job(self.id)
 
-    def nack(self) -> int:
-        """Give the job back, see `Client.nack_job`."""
-        return self._client.nack_job(self.id)
+    def nack(self, delay: int | None = None) -> int:
+        """Give the job back, to come again after so many seconds, see `Client.nack_job`."""
+        return self._client.nack_job(self.id, delay=delay)
 
     def working(self) -> int:
         """Put off the job's next delivery, see `Client.working`."""

@@ -204,19 +204,27 @@ def fast_ack(*job_ids: JobID) -> Command[int]:
     return _command("FASTACK", *arguments.job_ids(job_ids))
 
 
-def nack_job(*job_ids: JobID) -> Command[int]:
-    """Give jobs back: they failed here, and are queued again at once.
+def nack_job(*job_ids: JobID, delay: int | None = None) -> Command[int]:
+    """Give jobs back: they failed here, and are queued again, at once or after a delay.
 
-    ``NACK id [id ...]``
+    ``NACK id [id ...] [DELAY s]``
+
+    Args:
+        *job_ids: Job IDs.
+        delay: Seconds before they are queued, 0 or more; a job whose TTL ends before just expires.
+            Only pydisque's node does so: a real Disque answers `BadIDError`, and changes nothing.
 
     Returns:
-        How many were queued.
+        How many were taken back.
 
     Raises:
-        BadIDError: One of them is not shaped like a job ID; nothing was queued.
+        BadIDError: One of them is not shaped like a job ID; nothing was changed.
         OOMError: The node is short of memory.
     """
-    return _command("NACK", *arguments.job_ids(job_ids))
+    args = arguments.job_ids(job_ids)
+    if delay is not None and (seconds := arguments.integer("delay", delay, 0)):
+        args += "DELAY", seconds
+    return _command("NACK", *args)
 
 
 def working(job_id: JobID) -> Command[int]:

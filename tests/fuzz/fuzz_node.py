@@ -189,6 +189,9 @@ class Noise:
                 [b"ASYNC"], [b"TTL", b"9223372036854775807", b"DELAY", b"9223372036854775806"],
             ])  # fmt: skip
             return pack(b"ADDJOB", queue, body, b"0", *options)
+        if choose.random() < 0.2:
+            seconds = choose.choice([*ODD, b"1"])
+            return pack(b"NACK", choose.choice(self.ids), b"DELAY", seconds)
         return pack(
             b"GETJOB", b"TIMEOUT", b"1", b"COUNT", b"%d" % choose.randint(1, 20), b"FROM", queue
         )

@@ -92,6 +92,7 @@ def commands(ids: list[bytes]) -> dict[str, tuple[Any, ...]]:
         "get at most once": ("GETJOB", "FROM", "once"),
         "ack": ("ACKJOB", ids[0], ids[2]),
         "nack": ("NACK", ids[0]),
+        "nack later": ("NACK", ids[0], "DELAY", 60),
         "enqueue": ("ENQUEUE", ids[5]),
         "dequeue": ("DEQUEUE", ids[3]),
         "working": ("WORKING", ids[4]),

@@ -43,7 +43,7 @@ SIGNATURES = {
     "hello": "()",
     "info": "()",
     "jscan": "(cursor=0, count=None, busyloop=None, queue=None, state=None, reply=None)",
-    "nack_job": "(*job_ids)",
+    "nack_job": "(*job_ids, delay=None)",
     "pause": "(queue_name, kw_in=None, kw_out=None, kw_all=None, kw_none=None, kw_state=None,"
     " kw_bcast=None)",
     "qlen": "(queue_name)",

@@ -103,6 +103,15 @@ class EngineMachine(RuleBasedStateMachine):
         self.leases.pop(job.id, None)
         return True
 
+    def put_off(self, job: ModelJob, delay: int) -> bool:
+        if job.queued or job.qtime is None:
+            return False
+        job.nacks += 1
+        job.first_time = True
+        job.qtime = self.now + delay * 1000
+        self.leases.pop(job.id, None)
+        return True
+
     def run_clock(self, job: ModelJob) -> None:
         job.queued = False
         job.qtime = self.now + job.retry * 1000 + JITTER if job.retry else None
@@ -199,6 +208,11 @@ class EngineMachine(RuleBasedStateMachine):
     def nack(self, ids: list[bytes]) -> None:
         jobs = [self.jobs[id_] for id_ in ids if id_ in self.jobs]
         assert self.engine.nack(ids) == sum(self.put_back(job, nack=True) for job in jobs)
+
+    @rule(ids=st.lists(ids, max_size=3), delay=st.sampled_from([1, 4, 50]))
+    def nack_later(self, ids: list[bytes], delay: int) -> None:
+        jobs = [self.jobs[id_] for id_ in dict.fromkeys(ids) if id_ in self.jobs]
+        assert self.engine.nack(ids, delay) == sum(self.put_off(job, delay) for job in jobs)
 
     @rule(ids=st.lists(ids, max_size=3))
     def dequeue(self, ids: list[bytes]) -> None:

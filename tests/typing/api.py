@@ -20,6 +20,7 @@ assert_type(client.add_jobs("q", ["a", b"b", 3]), list[bytes | Exception])
 assert_type(client.get_job(["q"], timeout=1000, withcounters=True), list[Job])
 assert_type(client.get_jobs(["q"], count=3), list[ReceivedJob])
 assert_type(client.ack_job(b"id", "id"), int)
+assert_type(client.nack_job(b"id", "id", delay=60), int)
 assert_type(client.working(b"id"), int)
 assert_type(client.qlen("q"), int)
 assert_type(client.ping(), bool)
@@ -39,6 +40,7 @@ for job in client.get_jobs(["q"]):
     assert_type(job.id, bytes)
     assert_type(job.nacks, int | None)
     assert_type(job.ack(), int)
+    assert_type(job.nack(delay=60), int)
 
 info = client.show("id")
 if info is not None:
@@ -47,6 +49,7 @@ if info is not None:
 
 with client.pipeline() as pipeline:
     assert_type(pipeline.add_job("q", "b").qlen("q"), Pipeline)
+    assert_type(pipeline.nack_job("id", delay=60), Pipeline)
     assert_type(pipeline.execute(), list[Any])
 
 with Client() as other:
@@ -55,4 +58,5 @@ with Client() as other:
 client.add_job("q")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 client.add_job("q", "b", ttl="60")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 client.get_job(["q"], contdown=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+client.nack_job("id", delay="1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 client.ack_job(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -66,7 +66,7 @@ def test_the_old_import_still_works():
         ("hello", ""),
         ("info", ""),
         ("jscan", "cursor=0, count=None, busyloop=None, queue=None, state=None, reply=None"),
-        ("nack_job", "*job_ids"),
+        ("nack_job", "*job_ids, delay=None"),
         ("pause", PAUSE),
         ("qlen", "queue_name"),
         ("qpeek", "queue_name, count"),
@@ -266,6 +266,8 @@ def test_bad_arguments_are_not_sent(node, client):
         lambda: client.add_job("q", "b", colour=True),
         lambda: client.iter_jobs(state="gone"),
         lambda: client.add_jobs("q", "body"),
+        lambda: client.nack_job(ID, delay=-1),
+        lambda: client.nack_job(ID, delay=1.5),
         lambda: client.execute_command("MONITOR"),
     ):
         with pytest.raises((ValueError, TypeError)):
@@ -281,6 +283,8 @@ def test_get_jobs(node, client):
     assert (job.nacks, job.additional_deliveries) == (1, 2)
     assert (job.working(), job.nack(), job.ack()) == (300, 1, 1)
     assert [c[0] for c in node.received[-3:]] == [b"WORKING", b"NACK", b"ACKJOB"]
+    assert job.nack(delay=60) == 1
+    assert node.received[-1] == (b"NACK", ID, b"DELAY", b"60")
     assert type(pickle.loads(pickle.dumps(job))) is Job
 
 

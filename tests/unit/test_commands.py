@@ -27,6 +27,8 @@ ID = "D-dcb833cf-8YL1NT17e9+wsA/09NqxscQI-05a1"
         (commands.ack_job(ID, ID), f"ACKJOB {ID} {ID}"),
         (commands.ack_job(), "ACKJOB"),
         (commands.nack_job(ID), f"NACK {ID}"),
+        (commands.nack_job(ID, delay=0), f"NACK {ID}"),
+        (commands.nack_job(ID, ID, delay=60), f"NACK {ID} {ID} DELAY 60"),
         (commands.fast_ack(ID), f"FASTACK {ID}"),
         (commands.working(ID), f"WORKING {ID}"),
         (commands.enqueue(ID), f"ENQUEUE {ID}"),

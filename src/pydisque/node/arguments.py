@@ -113,6 +113,15 @@ def add(args: list[bytes]) -> Add:
     return Add(ttl, retry, delay, given.get(b"maxlen"), replicate)
 
 
+def nack(args: list[bytes]) -> tuple[list[bytes], int]:
+    """NACK [id…] [DELAY seconds]: the IDs, and 0 for no delay. No ID looks like the option."""
+    if len(args) > 1 and args[-1].lower() == b"delay":
+        raise DisqueError(_ADD_OPTIONS[b"delay"][-1])
+    if len(args) > 2 and args[-2].lower() == b"delay":
+        return args[1:-2], _bounded(args[-1], *_ADD_OPTIONS[b"delay"])
+    return args[1:], 0
+
+
 class Get(NamedTuple):
     """The options of GETJOB; `timeout` in milliseconds, 0 for ever."""
 

@@ -266,9 +266,15 @@ class Engine(Changes):
         """ENQUEUE: queue jobs that are not queued; how many were. Raises `BadIDError`."""
         return sum(map(self._queue_again, self._known(ids)))
 
-    def nack(self, ids: list[bytes]) -> int:
-        """NACK: the same, counted as failures. Raises `BadIDError`."""
-        return sum(self._queue_again(job, nack=True) for job in self._known(ids))
+    def nack(self, ids: list[bytes], delay: int = 0) -> int:
+        """NACK: the same, counted as failures, after `delay` seconds. Raises `BadIDError`.
+
+        While it waits, such a job is like one that was added with a delay.
+        """
+        jobs = self._known(ids)
+        if delay:
+            return sum(self._put_off(job, delay) for job in dict.fromkeys(jobs))
+        return sum(self._queue_again(job, nack=True) for job in jobs)
 
     def dequeue(self, ids: list[bytes]) -> int:
         """DEQUEUE: take jobs out of their queue undelivered; how many. Raises `BadIDError`.
@@ -327,6 +333,18 @@ class Engine(Changes):
         queue.jobs_in += 1
         queue.atime = self.now
         self.ready.add(job.queue)
+        return True
+
+    def _put_off(self, job: Job, delay: int) -> bool:
+        """Count a failure of an active job and delay it; not if it was at most once."""
+        if job.state is QUEUED or job.qtime is None:
+            return False
+        if self.recording:
+            self._note(job)
+        job.nacks = (job.nacks + 1) & 0xFFFF
+        job.unqueued = True
+        self._active -= 1
+        self._run(job, self.now + delay * 1000)
         return True
 
     def _leave_queue(self, job: Job) -> None:

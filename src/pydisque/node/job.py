@@ -45,7 +45,7 @@ class Job:
         self.delay = 0
         """Seconds it was asked to wait before it was first queued."""
         self.unqueued = False
-        """Not yet queued by its delay or ENQUEUE: the first time is no additional delivery."""
+        """Not queued since it was delayed, but by NACK: the next time is no additional delivery."""
         self.spent = False
         """Handed out though at most once: it will not come again, and may be given up."""
         self.nacks = 0

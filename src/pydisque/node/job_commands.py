@@ -68,8 +68,8 @@ def enqueue(session: Session, args: list[bytes]) -> bytes:
 
 
 def nack(session: Session, args: list[bytes]) -> bytes:
-    """Report jobs as failed: they are queued again at once and the failure is counted."""
-    return resp.integer(session.node.store.nack(args[1:]))
+    """Report jobs as failed: they are queued again, at once or later, and that is counted."""
+    return resp.integer(session.node.store.nack(*arguments.nack(args)))
 
 
 def dequeue(session: Session, args: list[bytes]) -> bytes:

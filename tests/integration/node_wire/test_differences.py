@@ -55,6 +55,21 @@ def test_row_dequeue_starts_the_clock(peer: Peer) -> None:
     assert peer.ask("GETJOB", "FROM", "q")[0][1] == job
 
 
+def test_row_nack_with_a_delay(peer: Peer) -> None:
+    """A job can be given back for later; what is no delay, or no ID beside it, changes nothing."""
+    job = peer.ask("ADDJOB", "q", "x", 0)
+    assert peer.ask("GETJOB", "FROM", "q")
+    for words in (["DELAY"], ["DELAY", "soon"], ["DELAY", -1]):
+        assert error(peer.ask("NACK", job, *words)).startswith("ERR DELAY time must be a non neg")
+    assert error(peer.ask("NACK", job, "x", "DELAY", 1)).startswith("BADID")
+    assert show(peer, job)[b"nacks"] == 0
+    assert peer.ask("NACK", job, job, "delay", 1) == 1
+    assert show(peer, job)[b"state"] == b"active"
+    assert 0 < show(peer, job)[b"next-requeue-within"] <= 1000
+    counted = [b"nacks", 1, b"additional-deliveries", 0]
+    assert peer.ask("GETJOB", "WITHCOUNTERS", "FROM", "q") == [[b"q", job, b"x", *counted]]
+
+
 def test_row_redis_handshake(peer: Peer) -> None:
     """HELLO with a version is Redis's handshake, without one it is Disque's."""
     assert peer.ask("HELLO", 2)[:2] == [b"server", b"disque"]

@@ -105,6 +105,31 @@ def test_what_addjob_refuses_first(line: str, error: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "ids", "delay"),
+    [
+        ("", "", 0),
+        ("a b", "a b", 0),
+        ("a b DELAY 5", "a b", 5),
+        ("a delay +07", "a", 7),
+        ("Delay 0", "", 0),
+        ("a DELAY 9223372036854775807", "a", 2**63 - 1),
+        ("a DELAY 5 b", "a DELAY 5 b", 0),  # none of these is an ID
+        ("a DELAY 1 DELAY 2", "a DELAY 1", 2),
+    ],
+)
+def test_the_option_of_nack(line: str, ids: str, delay: int) -> None:
+    """DELAY and its number come last, in any case; all else is for whoever knows IDs."""
+    assert arguments.nack(words("NACK " + line)) == (words(ids), delay)
+
+
+@pytest.mark.parametrize("line", ["DELAY", "a DELAY", "a DELAY x", "a DELAY -1", "a delay delay"])
+def test_what_nack_refuses(line: str) -> None:
+    """A delay is told in seconds, and they are not negative."""
+    error = refused(arguments.nack, words("NACK " + line))
+    assert error == "DELAY time must be a non negative number"
+
+
+@pytest.mark.parametrize(
     ("line", "options"),
     [
         ("FROM a", Get([b"a"])),

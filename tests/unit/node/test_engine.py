@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from engines import NODE_ID, START, figures, later, new_engine, shown
 from pydisque.errors import BadIDError, MaxLenError, NoJobError, PausedError, TooLateError
-from pydisque.node.engine import JOB_OVERHEAD, QUEUE_OVERHEAD, Engine
+from pydisque.node.engine import JOB_OVERHEAD, LONGEST, QUEUE_OVERHEAD, Engine
 from pydisque.node.job import ttl_field
 
 UNKNOWN = b"D-zzzzzzzz-************************-zzzz"
@@ -456,6 +456,97 @@ def test_looking_at_a_queue(engine: Engine) -> None:
     assert (peek(0), peek(2**63 - 1), peek(-(2**63))) == ([], jobs, jobs[::-1])
     assert engine.peek(b"nowhere", 5) == []
     assert engine.length(b"q") == 3
+
+
+# Jobs that are given back with a delay
+
+
+def test_a_job_given_back_with_a_delay(engine: Engine) -> None:
+    """NACK with a delay counts a failure; the job is queued after it, which counts nothing."""
+    job = engine.add(b"q", b"", retry=10)
+    get(engine)
+    later(engine, 3)
+    assert engine.nack([job], 60) == 1
+    assert state(engine, job) == "active"
+    told = shown(engine, job)
+    assert (told.requeue_within, told.awake_within, told.job.delay) == (60_000, 60_000, 0)
+    later(engine, 59.999)
+    assert (engine.length(b"q"), engine.ready) == (0, {b"q"})
+    later(engine, 0.001)
+    assert counters(engine, job) == (1, 0)
+    assert get(engine) == [job]
+    later(engine, 10)
+    assert counters(engine, job) == (1, 1)
+
+
+def test_a_delay_takes_active_jobs_only(engine: Engine) -> None:
+    """What is queued, spent or unknown is passed over; each other job counts once."""
+    active, queued = engine.add(b"q", b""), engine.add(b"other", b"")
+    spent = engine.add(b"once", b"", retry=0)
+    assert engine.get([b"q", b"once"], 2)
+    assert engine.nack([queued, active, UNKNOWN, active, spent], 5) == 1
+    assert [counters(engine, job) for job in (queued, active, spent)] == [(0, 0), (1, 0), (0, 0)]
+    with pytest.raises(BadIDError):
+        engine.nack([active, b"x"], 7)
+    assert (counters(engine, active), shown(engine, active).requeue_within) == ((1, 0), 5000)
+
+
+def test_no_delay_is_a_plain_nack(engine: Engine) -> None:
+    """A delay of 0 queues at once."""
+    job = engine.add(b"q", b"")
+    get(engine)
+    assert engine.nack([job], 0) == 1
+    assert get(engine) == [job]
+
+
+def test_a_delay_anew(engine: Engine) -> None:
+    """The last delay counts, also when it is shorter, and after the one a job was added with."""
+    job = engine.add(b"q", b"", retry=0, delay=5)
+    assert (engine.nack([job], 50), engine.nack([job], 9), engine.nack([job], 7)) == (1, 1, 1)
+    later(engine, 6.999)
+    assert state(engine, job) == "active"
+    later(engine, 0.001)
+    assert counters(engine, job) == (3, 0)
+    assert get(engine) == [job]
+    later(engine, 100)
+    assert get(engine) == []
+
+
+def test_what_ends_such_a_delay(engine: Engine) -> None:
+    """As for a job that was added with one: ENQUEUE, NACK and ACKJOB, and WORKING means RETRY."""
+    a, b, c, d = (engine.add(b"q", b"", retry=10) for _ in range(4))
+    get(engine, count=4)
+    assert engine.nack([a, b, c, d], 100) == 4
+    assert (engine.enqueue([a]), engine.nack([b]), engine.remove([c])) == (1, 1, 1)
+    assert engine.working(d) == 10
+    assert get(engine, count=9) == [a, b]
+    assert (counters(engine, a), counters(engine, b)) == ((1, 0), (2, 0))
+    later(engine, 10)
+    assert d in get(engine, count=9)
+    assert counters(engine, d) == (1, 0)
+
+
+def test_a_delay_and_a_pause(engine: Engine) -> None:
+    """When the time comes and the queue takes nothing in, the job waits another RETRY."""
+    job = engine.add(b"q", b"", retry=10)
+    get(engine)
+    engine.nack([job], 60)
+    engine.pause(b"q", to=(True, False))
+    later(engine, 60)
+    assert (state(engine, job), shown(engine, job).requeue_within) == ("active", 10_000)
+
+
+@pytest.mark.parametrize("delay", [100, 2**63 - 1])
+def test_a_delay_beyond_the_life_of_a_job(engine: Engine, delay: int) -> None:
+    """A job whose TTL ends before its delay expires at its time."""
+    job = engine.add(b"q", b"", ttl=100, retry=10)
+    get(engine)
+    assert engine.nack([job], delay) == 1
+    later(engine, 99)
+    assert shown(engine, job).requeue_within == min(delay * 1000 - 99_000, LONGEST)
+    later(engine, 2)
+    assert engine.show(job) is None
+    assert (engine.count, engine.length(b"q")) == (0, 0)
 
 
 # Queues that are paused
