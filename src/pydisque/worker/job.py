@@ -21,8 +21,8 @@ class WorkerJob:
     """
 
     __slots__ = (
-        "_headers", "additional_deliveries", "body", "counters", "done", "key", "lease_ends", "lost",
-        "nacks", "name", "renewable", "safe_until", "sent",
+        "_headers", "additional_deliveries", "body", "counters", "done", "key", "lease_ends",
+        "lost", "nacks", "name", "renewable", "safe_until", "sent",
     )  # fmt: skip
 
     def __init__(self, queue: bytes, id_: bytes, body: bytes, nacks: int, additional: int) -> None:
@@ -53,10 +53,14 @@ class WorkerJob:
 
     def _open(self) -> None:
         self.body, self._headers = unwrap(self.sent)
-        earlier = self._headers.get(EARLIER)
-        if isinstance(earlier, dict):
-            self.nacks += int(earlier.get("nacks", 0))
-            self.additional_deliveries += int(earlier.get("additional_deliveries", 0))
+        nacks, additional = self._earlier("nacks"), self._earlier("additional_deliveries")
+        if isinstance(nacks, int) and isinstance(additional, int):
+            self.nacks += nacks
+            self.additional_deliveries += additional
+
+    def _earlier(self, name: str) -> Any:
+        earlier = self.headers.get(EARLIER)
+        return earlier.get(name) if isinstance(earlier, dict) else None
 
     @property
     def queue(self) -> str:
@@ -71,8 +75,7 @@ class WorkerJob:
     @property
     def first_id(self) -> str:
         """The ID under which it was first added, if it was added again for a later attempt."""
-        earlier = self.headers.get(EARLIER)
-        return str(earlier.get("id", self.id)) if isinstance(earlier, dict) else self.id
+        return str(self._earlier("id") or self.id)
 
     @property
     def attempt(self) -> int:

@@ -3,7 +3,8 @@
 A node delivers a job again when its lease, RETRY seconds, is over; WORKING begins it anew and tells
 how long it is. It is at least a second, so a job that takes less need not be renewed on a node
 which starts the lease at delivery. A real Disque starts it when the job is queued: there whoever
-fetches jobs renews every lease before a job is run. Times are seconds of any steady clock; nothing here sends anything.
+fetches jobs renews every lease before a job is run. Times are seconds of any steady clock; nothing
+here sends anything.
 """
 
 from __future__ import annotations

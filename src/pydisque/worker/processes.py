@@ -84,7 +84,7 @@ def check(functions: Mapping[bytes, Callable[[Any], Any]]) -> None:
     for function in functions.values():
         try:
             pickle.dumps(function)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - pickle raises what it likes
             raise ValueError(
                 'executor="processes" needs handlers at the top level of a module, where another '
                 f"process finds them by name; {function!r} is not: {error}"
