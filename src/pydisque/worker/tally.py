@@ -56,3 +56,7 @@ class Tally:
     def outcomes(self, queue: bytes) -> dict[str, int]:
         """How many of a queue's jobs ended in each way of `OUTCOMES`; for any thread."""
         return {outcome: getattr(self, counter)[queue] for outcome, counter in OUTCOMES.items()}
+
+    def count(self, outcome: str, queue: bytes) -> None:
+        """One more job of a queue has ended so."""
+        getattr(self, OUTCOMES[outcome])[queue] += 1
