@@ -13,6 +13,7 @@ import re
 import socket
 import sys
 import threading
+from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
@@ -165,8 +166,7 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, host: str, port: int, door: Door) -> None:
         self.address_family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        self.door = door
-        super().__init__((host, port), _Request)
+        super().__init__((host, port), partial(_Request, door))
 
     def server_bind(self) -> None:
         """Bind without asking the name service for our name, which may take long."""
@@ -183,15 +183,18 @@ class _Server(ThreadingHTTPServer):
 class _Request(BaseHTTPRequestHandler):
     """One request."""
 
-    server: _Server
     timeout = CLIENT_TIMEOUT
+
+    def __init__(self, door: Door, *args: Any) -> None:
+        self._door = door
+        super().__init__(*args)
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         if path == "/health":
-            self._answer(*self.server.door.health())
+            self._answer(*self._door.health())
         elif path == "/metrics":
-            self._answer(*self.server.door.metrics(self.headers.get("Accept", "")))
+            self._answer(*self._door.metrics(self.headers.get("Accept", "")))
         else:
             self._answer(HTTPStatus.NOT_FOUND, _TEXT, b"there are /health and /metrics\n")
 
