@@ -90,6 +90,7 @@ class AsyncClient(Facade[AsyncTransport]):
     _make_transport = AsyncTransport
 
     add_job = _method(commands.add_job)
+    add_json = _method(commands.add_json)
     get_job = _method(commands.get_job)
     ack_job = _method(commands.ack_job)
     fast_ack = _method(commands.fast_ack)

@@ -106,8 +106,8 @@ class AsyncConnection(asyncio.Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether anybody still waits for a reply, or left without it."""
-        return bool(self._pending or self._queued)
+        """Whether a reply is still to come, be it for somebody who waits or for one who left."""
+        return bool(self._pending) or not all(each.future.cancelled() for each in self._queued)
 
     def is_ready(self) -> bool:
         """Whether a command can be sent now; one sent regardless fails if this is closed.

@@ -78,6 +78,12 @@ class Connection(Session, asyncio.Protocol):
         node.sessions[self.id] = self
         self.admit(None)
 
+    def eof_received(self) -> None:
+        """Hand no job to a client that has gone; the transport closes itself, but a turn later."""
+        if self.blocked:
+            self.node.waiting.remove(self)
+            self._end_wait()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the client; a job that was on its way to it comes back after its retry time."""
         del exc
