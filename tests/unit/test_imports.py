@@ -16,6 +16,9 @@ ROOT = Path(pydisque.__file__).parent
 # Each may import what stands before it in this list, in the package at large.
 LAYERS = [
     "errors",
+    "envelope",
+    "dead_letters",
+    "tracing",
     "arguments",
     "replies",
     "addresses",
@@ -93,6 +96,7 @@ PURE = [
         "node/waiting",
         "node/arguments",
     ),
+    *("envelope", "dead_letters", "worker/verdict", "worker/settle", "worker/leases"),
 ]
 NOT_IN_PURE = {"asyncio", "socket", "select", "sqlite3", "time", "random", "redis", "hiredis", "os"}
 

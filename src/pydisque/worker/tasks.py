@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from time import monotonic
 from typing import Any
 
@@ -107,7 +108,8 @@ class Tasks:
         async with asyncio.timeout(handler.timeout):
             if handler.is_async:
                 return await handler.function(job)
-            return await self._loop.run_in_executor(self._sync, handler.function, job)
+            run = copy_context().run  # what hooks have set, such as the current trace
+            return await self._loop.run_in_executor(self._sync, run, handler.function, job)
 
     def _cancel(self, job: WorkerJob) -> None:
         task = self._running.get(job)
