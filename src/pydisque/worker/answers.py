@@ -11,7 +11,7 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from random import random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from redis.exceptions import RedisError
 
@@ -20,12 +20,10 @@ from pydisque.replies import JobInfo
 from pydisque.worker import verdict
 from pydisque.worker.executor import StaleError
 from pydisque.worker.job import WorkerJob
+from pydisque.worker.plan import Plan
 from pydisque.worker.settle import Settlement, settle
 from pydisque.worker.tally import Tally
 from pydisque.worker.verdict import Ack, Again, Bury, Leave
-
-if TYPE_CHECKING:
-    from pydisque.worker.core import Plan
 
 logger = logging.getLogger("pydisque.worker")
 

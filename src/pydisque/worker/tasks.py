@@ -36,6 +36,7 @@ class Tasks:
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="pydisque-jobs", daemon=True)
         self._over = threading.Event()
+        self._context = copy_context()
         self._sync: ThreadPoolExecutor | None = None
         if not all(handler.is_async for handler in course.handlers.values()):
             self._sync = ThreadPoolExecutor(concurrency, "pydisque-job")
@@ -96,7 +97,8 @@ class Tasks:
             if job.safe_until < monotonic():
                 self._report(job, StaleError(), 0.0)
             else:
-                self._running[job] = self._loop.create_task(self._run(job))
+                run = self._run(job)  # in a context of its own: what a handler sets is its own
+                self._running[job] = self._loop.create_task(run, context=self._context.copy())
 
     async def _run(self, job: WorkerJob) -> None:
         error, seconds = await self._course.run_async(job, self._call)

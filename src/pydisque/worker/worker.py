@@ -14,14 +14,13 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-import uvloop
-
 from pydisque.worker import executors
-from pydisque.worker.core import Core, Plan
+from pydisque.worker.core import Core
 from pydisque.worker.executor import Executor
 from pydisque.worker.executors import EXECUTORS, ExecutorName
 from pydisque.worker.handler import Backoff, Handler
 from pydisque.worker.hooks import Course, Hook, LogHook
+from pydisque.worker.plan import Plan
 from pydisque.worker.tally import Tally
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ class Worker:
             raise ValueError(f"grace must be 0 seconds or more, not {grace!r}")
         self.nodes = nodes
         self.concurrency = concurrency
-        self.executor = executor
+        self.executor: ExecutorName | None = executor
         self.queues = _weights(queues)
         self.strict = strict
         self.grace = grace
@@ -289,6 +288,8 @@ class Worker:
         return plan, executors.choose(self.executor, course, self.concurrency)
 
     def _run(self, plan: Plan, executor: Executor, ready: threading.Event) -> None:
+        import uvloop  # noqa: PLC0415 - who imports this may be no worker
+
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 self._core = Core(plan, executor, self.tally)
