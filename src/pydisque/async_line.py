@@ -58,6 +58,7 @@ class AsyncLine:
         self._host = host
         self._shared: AsyncConnection | None = None
         self._opening: asyncio.Future[AsyncConnection] | None = None
+        self._tls: Any = None
         self._idle: list[AsyncConnection] = []
         self._all: set[AsyncConnection] = set()
 
@@ -177,6 +178,8 @@ class AsyncLine:
     async def _connect(self) -> AsyncConnection:
         pool = self.redis.connection_pool
         link = pool.connection_class(**pool.connection_kwargs)
+        if hasattr(link, "ssl_context"):  # reading all the authorities takes long: do it once
+            link.ssl_context = self._tls = self._tls or link.ssl_context
         try:
             await link.connect()  # type: ignore[no-untyped-call]
         except RedisError as error:
