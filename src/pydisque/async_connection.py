@@ -312,6 +312,8 @@ class AsyncConnection(asyncio.Protocol):
         A node forgets at once who waits for jobs when it sees the end; but it may be sending one
         just now. The transport knows no such thing under TLS, so it is done to the socket itself.
         """
+        if self._leaving:
+            return
         self._leaving = True
         self._on_lost(self)
         if self._timer is not None:
@@ -339,12 +341,11 @@ class AsyncConnection(asyncio.Protocol):
     def _fail(self, why: str) -> None:
         """Tell everybody who waits that no reply will come."""
         self._reason = why
-        for exchange in self._pending:
-            if not exchange.future.done():
-                exchange.future.set_exception(self._loss(sent=True))
-        for exchange in self._queued:
-            if not exchange.future.done():
-                exchange.future.set_exception(self._loss(sent=False))
+        for exchanges, sent in ((self._pending, True), (self._queued, False)):
+            for exchange in exchanges:
+                if not exchange.future.done():
+                    exchange.future.set_exception(self._loss(sent=sent))
+                    exchange.future.exception()  # looked at, should its task be cancelled now
         self._queued.clear()
 
     def _loss(self, *, sent: bool) -> ConnectionLostError:
