@@ -40,7 +40,7 @@ FLUSH_AT = 1 << 16
 LINGER = 5.0
 
 # So many of those who wait until the node reads again go on in one turn.
-ADMITTED = 256
+ADMITTED = 64
 
 
 class Exchange(NamedTuple):

@@ -93,6 +93,7 @@ class AsyncTransport(Routing[AsyncLine, AsyncConnectedNode]):
         shared = line.shares(command)
         connection = line.ready() if shared else line.idle() if command.takes else None
         if connection is None:
+            del request  # many may have to wait, and each would keep its bytes twice
             return await self._travel(command, started, origin=origin)
         answer = connection.exchange(request, command.wait, _FIRST if command.takes else ())
         try:
