@@ -33,7 +33,7 @@ from pydisque.worker.tally import Tally
 logger = logging.getLogger("pydisque.worker")
 
 # Milliseconds a fetch waits at the node; a connection that is dead is noticed soon after.
-FETCH_WAIT = 5000
+FETCH_WAIT = 4000
 
 # Seconds between tries while no node answers, beside the pauses the client makes itself.
 PAUSE = 0.25

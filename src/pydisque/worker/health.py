@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pydisque.worker")
 
-# Seconds that a node may leave fetches without an answer; one waits for 5 s if there is no job.
+# Seconds that a node may leave fetches without an answer; one waits for 4 s if there is no job.
 PATIENCE = 15.0
 
 LOOPBACK = "127.0.0.1"
