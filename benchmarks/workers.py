@@ -1,7 +1,7 @@
 """make bench-workers: one worker process of ours beside one of each of other frameworks.
 
-Each gets the settings its documentation advises for throughput (see rivals/), does the same no-op
-job, and is measured in turn, round after round. What cannot be imported is said to be missing.
+Each gets what its documentation offers for throughput (see rivals/), does the same no-op job, and
+is measured in turn, round after round. What cannot be imported is said to be missing.
 """
 
 from __future__ import annotations
@@ -197,7 +197,8 @@ def interrupted(_number: int, _frame: FrameType | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="print every round's figures instead")
 def main(only: str, rounds: int, jobs_scale: float, latency_jobs: int, as_json: bool) -> None:
     """Compare one worker process of each framework."""
-    signal.signal(signal.SIGTERM, interrupted)
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, interrupted)
     progress = Console(stderr=True)
     server = valkey()
     everyone = chosen(only)

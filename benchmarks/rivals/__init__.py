@@ -1,4 +1,4 @@
-"""One module per worker framework: the same no-op job, and the settings its documentation advises.
+"""One module per worker framework: the same no-op job, and settings for throughput from its manual.
 
 Each module has PACKAGES (whose versions are told), producer() (gives a function that enqueues the
 job of one number; it and its result may be awaitable), work() (becomes one worker process), and

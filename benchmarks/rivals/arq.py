@@ -1,8 +1,8 @@
 """arq.
 
-max_jobs is 100 and the poll delay 10 ms (0.5 s by default, which would be the latency as well): its
-documentation names both. Results are not kept. Jobs are coroutines, and those of a dead worker are
-run again.
+max_jobs is 100 and the poll delay 10 ms (0.5 s by default, which would be the latency as well):
+both are arguments of its Worker. Results are not kept. Jobs are coroutines, and those of a dead
+worker are run again.
 """
 
 from __future__ import annotations

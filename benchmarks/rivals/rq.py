@@ -1,10 +1,11 @@
 """RQ.
 
-SimpleWorker, which RQ's documentation gives for short jobs: the default worker forks for every
-job; the variant "fork" is that one. Results are kept for the default of 500 s: not to keep them is
-no faster, as each job is then deleted by itself. Logging is at WARNING, as RQ otherwise logs two
-lines per job. There is no concurrency within a worker process. A job is removed from its queue when
-it is fetched; that of a killed worker lands in a registry of failures once a heartbeat is missed.
+SimpleWorker, which RQ's notes on performance name for jobs of a few milliseconds; the default
+worker forks for every job and is the variant "fork". Results are kept for the default of 500 s: not
+to keep them is no faster, as each job is then deleted by itself. Logging is at WARNING, as RQ
+otherwise logs two lines per job. There is no concurrency within a worker process. A job is removed
+from its queue when it is fetched; that of a killed worker is put back later if it may be retried,
+which is not the default, and otherwise lands in a registry of failures.
 """
 
 from __future__ import annotations

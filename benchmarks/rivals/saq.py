@@ -1,7 +1,7 @@
 """SAQ.
 
 Concurrency 100, jobs as coroutines, nothing of a job kept when it is done (ttl -1). Jobs of a dead
-worker are found by a sweep, and run again when they may be retried.
+worker are found by a sweep and run again if they may be retried, which is not the default.
 """
 
 from __future__ import annotations
