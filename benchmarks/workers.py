@@ -212,7 +212,11 @@ def main(only: str, rounds: int, jobs_scale: float, latency_jobs: int, as_json: 
                     measure(results, server, jobs_scale, latency_jobs)
     except KeyboardInterrupt:
         progress.print("interrupted; what was measured until then:")
-    machine = {"python": platform.python_version(), "valkey": server_version(server)}
+    machine = {
+        "python": platform.python_version(),
+        "valkey": server_version(server),
+        "load": os.getloadavg(),  # ours makes it 1 to 2: more is other people's, and slows all
+    }
     if as_json:
         print(json.dumps({**machine, "workers": [each.plain() for each in everyone]}, indent=2))
         return
@@ -222,7 +226,8 @@ def main(only: str, rounds: int, jobs_scale: float, latency_jobs: int, as_json: 
         if results.trouble:
             where = f"{results.label}, {results.contender.server}"
             console.print(f"{where}: {results.trouble}", markup=False, highlight=False)
-    console.print(f"Python {machine['python']}, Valkey {machine['valkey']}, {os.cpu_count()} cores")
+    load = ", ".join(f"{each:.1f}" for each in machine["load"])
+    console.print(f"Python {machine['python']}, Valkey {machine['valkey']}, load {load}")
 
 
 if __name__ == "__main__":
