@@ -107,8 +107,8 @@ class Worker:
         self.tally = Tally()
         self.hooks: list[Hook] = [LogHook(), *hooks]
         self.handlers: dict[str, Handler] = {}
-        self.http = http
         self._door: Door | None = None
+        self.http = http
         self._core: Core | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -185,7 +185,7 @@ class Worker:
         """Begin to work in the background; see `stop` and `join`.
 
         Raises:
-            ValueError: As for `run`, or `http` is no address.
+            ValueError: As for `run`.
             OSError: The address to serve HTTP on is taken, or not ours.
         """
         with self._lock:
@@ -194,7 +194,8 @@ class Worker:
             plan, executor = self._prepare()
             self._stops, self._cut, self._failure = 0, 0, None
             self.tally.wanting_since = None
-            self._open_door()
+            if self._door is not None:
+                self._door.open()
             for hook in self.hooks:
                 hook.start(self)
             ready = threading.Event()
@@ -204,13 +205,6 @@ class Worker:
             self._thread.start()
         ready.wait()
 
-    def _open_door(self) -> None:
-        if self.http is not None:
-            from pydisque.worker.health import Door  # noqa: PLC0415 - most need no HTTP
-
-            self._door = Door(self, self.http)
-            self._door.open()
-
     def stop(self) -> None:
         """Begin the end, as the first signal does; called again: end now. Returns at once."""
         with self._lock:
@@ -219,6 +213,20 @@ class Worker:
             if core is None or loop is None or loop.is_closed():
                 return
             loop.call_soon_threadsafe(core.stop if self._stops == 1 else core.hurry)
+
+    @property
+    def http(self) -> str | None:
+        """Where `/health` and `/metrics` are to be served, from the next start."""
+        return None if self._door is None else self._door.listen
+
+    @http.setter
+    def http(self, listen: str | None) -> None:
+        if listen is None:
+            self._door = None
+            return
+        from pydisque.worker.health import Door  # noqa: PLC0415 - most need no HTTP
+
+        self._door = Door(self, listen)
 
     @property
     def stopping(self) -> bool:
