@@ -24,10 +24,17 @@ LAYERS = [
     "commands",
     "nodes",
     "journey",
+    "put_back",
     "pipeline",
     "connection",
+    "routing",
+    "facade",
     "transport",
     "client",
+    "async_connection",
+    "async_line",
+    "async_transport",
+    "async_client",
     "envelope",
     "dead_letters",
 ]
@@ -71,6 +78,7 @@ NODE_LAYERS = [
 
 PURE = [
     *("arguments", "replies", "addresses", "binding", "command", "commands", "nodes", "journey"),
+    "put_back",
     *(
         "node/resp",
         "node/job",

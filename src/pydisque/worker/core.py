@@ -79,6 +79,7 @@ class Core:
         self._ended: deque[tuple[WorkerJob, BaseException | None, float]] = deque()
         self._told = False
         self._finished = 0
+        self._turn = 0
         self._stopping = False
         self._finishing = False
         self._trouble_since: float | None = None
@@ -158,8 +159,12 @@ class Core:
     async def _take(self, room: int) -> None:
         """Take as many jobs as there is room for; wait for one when there are none."""
         sources = self._plan.sources
-        if not self._plan.strict or len(sources) == 1:
-            await self._get(sources, timeout=FETCH_WAIT, count=room)
+        if not self._plan.strict:
+            turn = self._turn
+            got = await self._get(
+                (*sources[turn:], *sources[:turn]), timeout=FETCH_WAIT, count=room
+            )
+            self._turn = (turn + got) % len(sources)
             return
         got = 0
         for source in sources:

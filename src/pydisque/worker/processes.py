@@ -101,6 +101,7 @@ class _Child:
             target=_serve, args=(theirs, self.lost, functions), name="pydisque-job", daemon=True
         )
         self._process.start()
+        self._is_up = False
         theirs.close()
 
     def call(self, job: WorkerJob, timeout: float | None) -> None:
@@ -112,12 +113,18 @@ class _Child:
         """
         self.lost.value = job.lost
         try:
+            self._wait_until_up()
             self._pipe.send(job.parts())
             error = self._pipe.recv() if self._pipe.poll(timeout) else self._late(timeout)
         except (EOFError, OSError) as gone:
             raise DiedError(self._epitaph()) from gone
         if error is not None:
             raise error
+
+    def _wait_until_up(self) -> None:
+        """What a process needs to begin is not taken from its first job's time."""
+        if not self._is_up:
+            self._is_up = self._pipe.recv()
 
     def _late(self, timeout: float | None) -> TimeoutError:
         self.kill()
@@ -169,6 +176,7 @@ def _serve(pipe: Connection, lost: Any, functions: Mapping[bytes, Callable[[Any]
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.SIG_IGN)
     with asyncio.Runner() as runner:
+        pipe.send(True)
         while True:
             try:
                 headers, *parts = pipe.recv()
