@@ -175,17 +175,14 @@ def replay(
             queue, filed.letter.reborn(), delay=delay, ttl=ttl, retry=retry, replicate=replicate
         )
     added = pipeline.execute(raise_on_error=False)
-    purge(
-        client,
-        [f for f, result in zip(letters, added, strict=True) if not isinstance(result, Exception)],
-    )
+    back = [f.id for f, new in zip(letters, added, strict=True) if not isinstance(new, Exception)]
+    purge(client, back)
     return added
 
 
-def purge(client: Client, letters: Sequence[Filed]) -> int:
-    """Acknowledge letters: they are gone for good. How many of them the node knew."""
-    batches = _batches([filed.id for filed in letters])
-    return sum(client.ack_job(*ids) for ids in batches)
+def purge(client: Client, ids: Sequence[str]) -> int:
+    """Acknowledge letters by their IDs: they are gone for good. How many of them the node knew."""
+    return sum(client.ack_job(*batch) for batch in _batches(ids))
 
 
 def encoded(name: str) -> bytes:

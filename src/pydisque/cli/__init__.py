@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from pydisque import __version__
-from pydisque.cli import data, demo, serve
+from pydisque.cli import data, dead, demo, serve
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -18,5 +18,5 @@ def main() -> None:
     """Disque, the distributed at-least-once job queue: run a node, and see it work."""
 
 
-for command in (serve.serve, data.check, data.dump, data.load, demo.demo):
+for command in (serve.serve, data.check, data.dump, data.load, demo.demo, dead.dead):
     main.add_command(command)
