@@ -9,14 +9,22 @@ from __future__ import annotations
 import click
 
 from pydisque import __version__
-from pydisque.cli import data, dead, demo, serve
+from pydisque.cli import data, dead, demo, serve, worker
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="pydisque")
 def main() -> None:
-    """Disque, the distributed at-least-once job queue: run a node, and see it work."""
+    """Disque, the distributed at-least-once job queue: run nodes and workers."""
 
 
-for command in (serve.serve, data.check, data.dump, data.load, demo.demo, dead.dead):
+for command in (
+    serve.serve,
+    worker.worker,
+    dead.dead,
+    data.check,
+    data.dump,
+    data.load,
+    demo.demo,
+):
     main.add_command(command)

@@ -21,6 +21,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 # Seconds after which a command that no node answers is given up.
 DEADLINE = 3.0
 
+# What a supervisor says to a worker process over the socket they share; its end says `STOP` too.
+STOP, NOW = b"s", b"n"
+
 # From this priority on a node is failed or leaving.
 _FAILED = 100
 
