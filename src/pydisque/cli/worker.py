@@ -221,7 +221,7 @@ def _run(worker: Worker, lifeline: int | None) -> int:
             stop.begun()
             if lifeline is None:
                 click.echo(told)
-                systemd.notify("READY=1")
+                _ready(worker)
             else:
                 _hold(lifeline, stop, told)
             return 1 if worker.join() else 0
@@ -230,6 +230,13 @@ def _run(worker: Worker, lifeline: int | None) -> int:
     except Exception as error:
         logging.getLogger("pydisque.worker").exception("the worker failed")
         raise FailedError(f"the worker failed: {shown(repr(error))}") from None
+
+
+def _ready(worker: Worker) -> None:
+    loop = worker._loop  # noqa: SLF001 - whether this loop goes round is what the watchdog asks
+    with contextlib.suppress(RuntimeError):  # it has ended already
+        if loop is not None:
+            loop.call_soon_threadsafe(systemd.ready)
 
 
 _NOUNS = {"threads": "thread", "asyncio": "asyncio task", "processes": "process"}
