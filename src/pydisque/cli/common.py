@@ -54,10 +54,10 @@ def nodes_option(text: str, **settings: Any) -> Callable[[F], F]:
 
 # For commands that ask nodes something.
 to_ask = nodes_option(
-    "The nodes to ask; a URL can hold a password.  [env var: DISQUE_NODES]",
+    "The nodes to ask; a URL can hold a password.  "
+    "[env var: DISQUE_NODES; default: localhost:7711]",
     envvar="DISQUE_NODES",
     default=["localhost:7711"],
-    show_default="localhost:7711",
 )
 
 

@@ -61,10 +61,10 @@ def list_(
     as_json: bool,
     nodes: tuple[str, ...],
 ) -> None:
-    """List dead letters: those of QUEUE, or of all queues whose dead letters lie in NAME:dead.
+    """List dead letters, none of which is taken.
 
-    The oldest come first, and none is taken. An ID is that of the letter, which the other commands
-    want.
+    Those of QUEUE, or of all queues whose dead letters lie in a queue that ends in ":dead". The
+    oldest come first. An ID is that of the letter, which the other commands want.
 
     \b
     Examples:
@@ -160,7 +160,9 @@ def _row(filed: Filed) -> tuple[str, ...]:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @to_ask
 def show(job_id: str, as_json: bool, nodes: tuple[str, ...]) -> None:
-    """Show all of the dead letter ID: what died, where and why, with its traceback and body.
+    """Show all of one dead letter.
+
+    What died, where and why, with the traceback, the headers and the body.
 
     \b
     Examples:
@@ -265,11 +267,12 @@ def replay(
     nodes: tuple[str, ...],
     **options: Any,
 ) -> None:
-    """Put jobs back into their queues, with all their attempts before them.
+    """Put jobs back into their queues.
 
-    A job is added before its dead letter is acknowledged, so that none is lost whenever this is
-    interrupted; at worst one is there as well as its letter. Letters that do not match are not
-    touched, nor are jobs in a dead queue that are no dead letters.
+    They have all their attempts before them. A job is added before its dead letter is
+    acknowledged, so that none is lost whenever this is interrupted; at worst one is there as well
+    as its letter. Letters that do not match are not touched, nor are jobs in a dead queue that are
+    no dead letters.
 
     \b
     Examples:
@@ -318,7 +321,10 @@ def purge(
     yes: bool,
     nodes: tuple[str, ...],
 ) -> None:
-    """Acknowledge dead letters: they are gone for good, and their jobs with them.
+    """Acknowledge dead letters for good.
+
+    They are gone then, and their jobs with them. Jobs in a dead queue that are no dead letters are
+    left alone.
 
     \b
     Examples:

@@ -116,13 +116,13 @@ def worker(
     log_json: bool,
     **settings: Any,
 ) -> None:
-    """Run the Worker that MODULE has as ATTRIBUTE ("worker" if left out), until it is stopped.
+    """Run an app's worker until Ctrl-C or SIGTERM.
 
-    The module is imported from the current directory first. Options that are given override what
-    the code says.
+    It is the Worker that MODULE has as ATTRIBUTE, "worker" if that is left out. The module is
+    looked for in the current directory first. Options that are given override what the code says.
 
-    Ctrl-C or SIGTERM: no more jobs are fetched, running ones get --grace seconds. The second one
-    ends them now.
+    After the signal no more jobs are fetched, and running ones get --grace seconds. A second signal
+    ends it now.
 
     With --processes, one that dies is replaced; SIGHUP replaces all, one after the other, and
     gracefully; with --http each has a port of its own, counted up from the one given.
