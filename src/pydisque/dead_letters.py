@@ -20,10 +20,12 @@ takes a letter out of its queue unless it is done with it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from pydisque.client import Client
 from pydisque.envelope import EARLIER, unwrap, wrap
+
+if TYPE_CHECKING:
+    from pydisque.client import Client
 
 HEADER = "pydisque-dead"
 SUFFIX = ":dead"

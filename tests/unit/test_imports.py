@@ -38,8 +38,6 @@ LAYERS = [
     "async_line",
     "async_transport",
     "async_client",
-    "envelope",
-    "dead_letters",
 ]
 
 # The same for the node, which may also import `pydisque` itself, for its version, and `errors`.
@@ -202,7 +200,7 @@ def test_importing_pydisque_is_light():
 
 def test_the_command_line_is_light_to_load():
     """`pydisque --help` waits for nothing that only its commands need."""
-    heavy = ["pydisque.node", "pydisque.worker", "uvloop", "rich", "watchfiles", "sqlite3"]
+    heavy = ["pydisque.node", "uvloop", "rich", "watchfiles", "sqlite3"]
     code = f"import sys, pydisque.cli; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
