@@ -217,13 +217,13 @@ def _run(worker: Worker, lifeline: int | None) -> int:
     try:
         told = _described(worker)
         with stop.on_signals():
-            worker.start()
-            stop.begun()
             if lifeline is None:
+                worker.start(systemd.ready)
                 click.echo(told)
-                _ready(worker)
             else:
+                worker.start()
                 _hold(lifeline, stop, told)
+            stop.begun()
             return 1 if worker.join() else 0
     except (RedisError, OSError, ValueError, TypeError) as error:
         raise FailedError(f"cannot work: {shown(str(error))}") from None
@@ -232,21 +232,14 @@ def _run(worker: Worker, lifeline: int | None) -> int:
         raise FailedError(f"the worker failed: {shown(repr(error))}") from None
 
 
-def _ready(worker: Worker) -> None:
-    loop = worker._loop  # noqa: SLF001 - whether this loop goes round is what the watchdog asks
-    with contextlib.suppress(RuntimeError):  # it has ended already
-        if loop is not None:
-            loop.call_soon_threadsafe(systemd.ready)
-
-
 _NOUNS = {"threads": "thread", "asyncio": "asyncio task", "processes": "process"}
 
 
 def _described(worker: Worker) -> str:
-    handlers = worker.handlers.values()
+    from pydisque.worker.executors import name_for  # noqa: PLC0415
+
     queues = ", ".join(map(shown, worker.queues or worker.handlers))
-    executor = "asyncio" if any(handler.is_async for handler in handlers) else "threads"
-    executor = worker.executor or executor
+    executor = name_for(worker.executor, worker.handlers.values())
     plural = {1: ""}.get(worker.concurrency, "es" if executor == "processes" else "s")
     nodes = worker.nodes or os.environ.get("DISQUE_NODES") or DEFAULT_NODE
     addresses = ", ".join(str(address) for address in parse_addresses(nodes))

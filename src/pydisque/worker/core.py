@@ -54,6 +54,8 @@ class Core:
         self._tally = tally
         self._appetite = Appetite(plan.concurrency, plan.ahead)
         self._ended: deque[tuple[WorkerJob, BaseException | None, float]] = deque()
+        self._stop, self._hurry = asyncio.Event(), asyncio.Event()
+        self._ready, self._freed = asyncio.Event(), asyncio.Event()
         self._told = False
         self._finished = 0
         self._turn = 0
@@ -69,8 +71,6 @@ class Core:
             NoAuthError, UnreachableError: No node lets in who logs in like this, from the start.
         """
         self._loop = asyncio.get_running_loop()
-        self._stop, self._hurry = asyncio.Event(), asyncio.Event()
-        self._ready, self._freed = asyncio.Event(), asyncio.Event()
         plan = self._plan
         async with (
             AsyncClient(plan.nodes, **plan.options) as self._client,
@@ -245,6 +245,8 @@ class Core:
                 return
 
     def _take_ended(self) -> tuple[list[WorkerJob], list[tuple[WorkerJob, Any]]]:
+        self._stop, self._hurry = asyncio.Event(), asyncio.Event()
+        self._ready, self._freed = asyncio.Event(), asyncio.Event()
         self._told = False
         ended, done, others, total = self._ended, [], [], 0.0
         while ended:
