@@ -245,8 +245,6 @@ class Core:
                 return
 
     def _take_ended(self) -> tuple[list[WorkerJob], list[tuple[WorkerJob, Any]]]:
-        self._stop, self._hurry = asyncio.Event(), asyncio.Event()
-        self._ready, self._freed = asyncio.Event(), asyncio.Event()
         self._told = False
         ended, done, others, total = self._ended, [], [], 0.0
         while ended:
