@@ -1,5 +1,7 @@
 """pydisque: client, worker and server for Disque, the distributed job queue."""
 
+from pydisque.async_client import AsyncClient, AsyncReceivedJob
+from pydisque.async_transport import AsyncConnectedNode
 from pydisque.client import Client, ReceivedJob
 from pydisque.errors import (
     BadIDError,
@@ -18,11 +20,15 @@ from pydisque.errors import (
     TooLateError,
     UnreachableError,
 )
-from pydisque.pipeline import Pipeline
+from pydisque.pipeline import AsyncPipeline, Pipeline
 from pydisque.replies import Job, JobInfo, QueueStats
 from pydisque.transport import ConnectedNode
 
 __all__ = [
+    "AsyncClient",
+    "AsyncConnectedNode",
+    "AsyncPipeline",
+    "AsyncReceivedJob",
     "BadIDError",
     "Client",
     "ConnectedNode",

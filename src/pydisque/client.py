@@ -6,8 +6,9 @@ What a command sends and what its reply means stands in `commands`, how it reach
 
 from __future__ import annotations
 
-import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from time import monotonic
 from types import TracebackType
 from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar, overload
 
@@ -15,31 +16,32 @@ import redis
 from redis.exceptions import ConnectionError  # noqa: A004
 
 from pydisque import arguments, commands
-from pydisque.addresses import parse_addresses
 from pydisque.arguments import Text
 from pydisque.binding import present
-from pydisque.command import Command, raw
-from pydisque.journey import Patience
+from pydisque.command import Command
+from pydisque.facade import Facade, Waiting
+from pydisque.nodes import Node
 from pydisque.pipeline import Pipeline
+from pydisque.put_back import HandedOut, by_origin
 from pydisque.replies import Job, JobInfo
+from pydisque.routing import Origin
 from pydisque.transport import ConnectedNode, Transport
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-DEFAULT_NODE = "localhost:7711"
 
-
-class ReceivedJob(Job):
+class ReceivedJob(HandedOut):
     """A `Job` that knows which client received it, and so can be acknowledged by itself."""
 
     _client: Client
 
     @classmethod
-    def of(cls, client: Client, job: Job) -> ReceivedJob:
-        """The same job, bound to a client."""
+    def of(cls, client: Client, job: Job, origin: Node | None = None) -> ReceivedJob:
+        """The same job, bound to a client and to the node that handed it out."""
         received = cls(job)
         received._client = client
+        received.origin = origin
         return received
 
     def ack(self) -> int:
@@ -60,12 +62,13 @@ class ReceivedJob(Job):
 
 def _method(function: Callable[P, Command[R]]) -> Callable[Concatenate[Client, P], R]:
     def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return self._run(function(*args, **kwargs))
+        result: R = self._run(function(*args, **kwargs))
+        return result
 
     return present(method, function, "Client")
 
 
-class Client:
+class Client(Facade[Transport]):
     """A client of one Disque node, or of all nodes of a cluster, shared by any number of threads.
 
     >>> client = Client(["localhost:7711", "localhost:7712"])
@@ -74,48 +77,7 @@ class Client:
     Text in replies is bytes, or str with ``decode_responses=True``.
     """
 
-    def __init__(
-        self,
-        nodes: str | Iterable[str] | None = None,
-        *,
-        deadline: float = 10.0,
-        backoff: tuple[float, float] = (0.05, 1.0),
-        resend_add: bool = True,
-        follow_jobs: bool = False,
-        **options: Any,
-    ) -> None:
-        """Make a client; it connects with its first command, or with `connect`.
-
-        Args:
-            nodes: Where the nodes are: ``"host:port"``, ``"[::1]:7711"``, ``"unix:/path"``,
-                ``"disque://[user:password@]host:port[,host:port...]"``, ``disques://`` for TLS;
-                or a list of these. Default: the environment variable ``DISQUE_NODES``, else
-                ``localhost:7711``.
-            deadline: Seconds after which a command that no node answers is given up, once all
-                nodes have been tried.
-            backoff: Seconds of the first and of the longest pause between rounds of tries.
-            resend_add: Whether an ADDJOB whose connection broke is sent to the other nodes, at
-                most once to each; the job may then be added twice. If false it raises
-                `ConnectionLostError` instead.
-            follow_jobs: Whether to move to the node that makes most of the jobs received.
-            **options: Keyword arguments of `redis.Redis`: ``password``, ``username``, ``ssl``,
-                ``ssl_*``, ``decode_responses``, ``socket_connect_timeout``, ``socket_timeout``
-                (seconds, default 5; a command that waits gets its own timeout and 2 s)...
-
-        Raises:
-            ValueError: An argument is not as described.
-            TypeError: Likewise, or `redis.Redis` knows no such option.
-        """
-        if nodes is None:
-            nodes = os.environ.get("DISQUE_NODES") or DEFAULT_NODE
-        self._transport = Transport(
-            parse_addresses(nodes),
-            Patience(deadline, backoff),
-            options,
-            resend_add=resend_add,
-        )
-        self._run = self._transport.run_and_follow if follow_jobs else self._transport.run
-        self._callbacks: Any = None
+    _make_transport = Transport
 
     add_job = _method(commands.add_job)
     get_job = _method(commands.get_job)
@@ -186,9 +148,6 @@ class Client:
     ) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {', '.join(self.nodes)}>"
-
     # Beyond single commands
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
@@ -202,14 +161,6 @@ class Client:
             **options: What redis-py's callback for this command takes.
         """
         return self._run(self._raw(*args, **options))
-
-    def _raw(self, *args: Any, **options: Any) -> Command[Any]:
-        if self._callbacks is None:
-            self._callbacks = redis.Redis(protocol=2).response_callbacks
-        callback = self._callbacks.get(args[0]) if args and isinstance(args[0], str) else None
-        if callback is None:
-            return raw(args, lambda reply: reply)
-        return raw(args, lambda reply: callback(reply, **options))
 
     def pipeline(self) -> Pipeline:
         """Return an empty `Pipeline`, which sends many commands at once."""
@@ -256,8 +207,58 @@ class Client:
         Returns:
             A list of `ReceivedJob`, tuples of five; empty when none came in time.
         """
-        found = self.get_job(queues, timeout, count, nohang, withcounters=True)
-        return [ReceivedJob.of(self, job) for job in found]
+        return self._get(commands.get_job(queues, timeout, count, nohang, withcounters=True))
+
+    def _get(self, command: Command[list[Job]]) -> list[ReceivedJob]:
+        origin: Origin = []
+        found: list[Job] = self._run(command, origin)
+        return [ReceivedJob.of(self, job, origin[0]) for job in found]
+
+    def jobs(
+        self, *queues: Text, count: int | None = None, timeout: int | None = None
+    ) -> Iterator[ReceivedJob]:
+        """Iterate over jobs as they come, for ever.
+
+        ::
+
+            for job in client.jobs("mail"):
+                deliver(job.body)
+                job.ack()
+
+        When the iteration is left, by ``break`` or an error, the jobs that were fetched and not
+        yet given out are put back into their queues at once.
+
+        Args:
+            *queues: Names of queues, at least one.
+            count: The most jobs to fetch at once, 1 or more. Default: 1.
+            timeout: Milliseconds without a job after which the iteration ends; None or 0: never.
+        """
+        commands.get_job(queues, timeout, count)  # so that a bad argument is refused here and now
+        return self._jobs(queues, count, timeout)
+
+    def _jobs(
+        self, queues: tuple[Text, ...], count: int | None, timeout: int | None
+    ) -> Iterator[ReceivedJob]:
+        fetched: deque[ReceivedJob] = deque()
+        waiting = Waiting(timeout, monotonic())
+        try:
+            while (rest := waiting.rest(monotonic())) is not None:
+                fetched.extend(self.get_jobs(queues, rest, count))
+                if fetched:
+                    while fetched:
+                        yield fetched.popleft()
+                    waiting = Waiting(timeout, monotonic())
+        finally:
+            self.put_back(fetched)
+
+    def put_back(self, jobs: Iterable[ReceivedJob]) -> None:
+        """Put jobs that nobody worked on back into their queues, on the nodes they came from.
+
+        A job to be delivered at most once is made anew under another ID. Where it fails it is
+        logged, and the jobs come back after their RETRY.
+        """
+        for node, each in by_origin(jobs):
+            self._transport.put_back(node, each)
 
     def iter_queues(
         self,

@@ -29,12 +29,14 @@ class Command(NamedTuple, Generic[R]):
     """One command, ready to be sent by whichever client.
 
     ``wait`` is how many seconds the node itself may take before it answers; None is for ever.
+    ``takes`` says that the reply hands out jobs, which are lost for a while if nobody gets it.
     """
 
     args: tuple[Argument, ...]
     parse: Callable[[Any], R]
     resend: Resend
     wait: float | None = 0.0
+    takes: bool = False
 
     @property
     def name(self) -> str:
@@ -65,7 +67,8 @@ def raw(args: tuple[Any, ...], parse: Callable[[Any], Any]) -> Command[Any]:
     name = word(whole[0])
     if name == "MONITOR":
         raise ValueError("MONITOR answers without end, and so needs a connection of its own")
-    return Command(whole, parse, RESEND.get(name, Resend.NEVER), _wait(name, whole))
+    resend = RESEND.get(name, Resend.NEVER)
+    return Command(whole, parse, resend, _wait(name, whole), name == "GETJOB")
 
 
 def shortened(command: Command[R], elapsed: float) -> Command[R]:

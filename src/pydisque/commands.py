@@ -7,6 +7,7 @@ here knows nodes, connections or time.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, overload
 
@@ -125,6 +126,22 @@ def _reserved_async(reserved: dict[str, bool | None]) -> bool | None:
     return wanted
 
 
+def add_json(queue: Text, value: Any, **options: Any) -> Command[bytes]:
+    """Add a job whose body is a value as JSON; return its ID.
+
+    Args:
+        queue: The queue's name.
+        value: What `json.dumps` takes. It is sent without blanks, as UTF-8.
+        **options: What `add_job` takes.
+
+    Raises:
+        TypeError: The value cannot be written as JSON.
+        ValueError: Likewise, or a number in it is infinite or none.
+    """
+    body = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return add_job(queue, body.encode(), **options)
+
+
 def get_job(
     queues: Iterable[Text],
     timeout: int | None = None,
@@ -161,7 +178,7 @@ def get_job(
     args += "FROM", *arguments.names("queues", queues)
     wait = 0.0 if nohang else timeout / 1000 if timeout else None
     parse = _counted_jobs if withcounters else _jobs
-    return Command(tuple(args), parse, Resend.ALWAYS, wait)
+    return Command(tuple(args), parse, Resend.ALWAYS, wait, takes=True)
 
 
 def _jobs(reply: Any) -> list[Job]:

@@ -21,6 +21,7 @@ from typing import Any
 import hiredis
 import redis
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from pydisque.addresses import Address
@@ -34,7 +35,7 @@ SLACK = 2.0
 MAX_IDLE = 64
 FRESH = 0.001
 _READ_SIZE = 65536
-_HELLO = b"*1\r\n$5\r\nHELLO\r\n"
+HELLO = b"*1\r\n$5\r\nHELLO\r\n"
 
 # Whoever waits for a job waits long: a peer that vanished without a word must be noticed.
 _KEEPALIVE = {
@@ -68,7 +69,13 @@ def redis_client(address: Address, options: dict[str, Any]) -> redis.Redis:
     Raises:
         TypeError: `redis.Redis` knows no such option.
     """
-    known = inspect.signature(redis.Redis.__init__).parameters
+    settings = redis_settings(redis.Redis, address, options)
+    return redis.Redis(**settings, retry=Retry(NoBackoff(), 0))
+
+
+def redis_settings(cls: type[Any], address: Address, options: dict[str, Any]) -> dict[str, Any]:
+    """The keyword arguments, but for ``retry``, that make redis-py open what Disque takes."""
+    known = inspect.signature(cls.__init__).parameters
     forced = {name: value for name, value in _FORCED.items() if name in known}
     if "driver_info" in forced:  # it replaces these two, which are deprecated since
         del forced["lib_name"], forced["lib_version"]
@@ -81,8 +88,7 @@ def redis_client(address: Address, options: dict[str, Any]) -> redis.Redis:
     if address.password is not None:
         where |= {"username": address.username, "password": address.password}
     defaults = {"socket_keepalive": True, "socket_keepalive_options": _KEEPALIVE}
-    retry = Retry(NoBackoff(), 0)
-    return redis.Redis(**{**defaults, **wanted, **forced, **where, "retry": retry})
+    return {**defaults, **wanted, **forced, **where}
 
 
 def packer(options: dict[str, Any]) -> Callable[[tuple[Argument, ...]], bytes]:
@@ -97,6 +103,37 @@ def packer(options: dict[str, Any]) -> Callable[[tuple[Argument, ...]], bytes]:
         return pack(tuple(encoded))  # type: ignore[no-any-return]
 
     return pack_encoded
+
+
+def patience(timeout: float | None, wait: float | None) -> float | None:
+    """Seconds to wait for each piece of an answer the node may put off for so long.
+
+    None is for ever. A command that waits for nothing has the connection's own timeout.
+    """
+    if timeout is None or wait is None:
+        return None
+    return max(timeout, wait + SLACK) if wait else timeout
+
+
+def greeting(reply: Any) -> list[Any]:
+    """What a node says of itself, from its reply to HELLO.
+
+    Raises:
+        DisqueError: The node does not let us in.
+        ConnectionLostError: This is no node.
+    """
+    if isinstance(reply, DisqueError):
+        raise reply
+    if not (isinstance(reply, list) and len(reply) > 2 and reply[0] == 1):
+        raise ConnectionLostError("not a Disque node", sent=False)
+    return reply
+
+
+def reply_reader(link: Any) -> hiredis.Reader:
+    """What reads replies as a connection of redis-py would, errors as ours."""
+    options = {"encoding": link.encoder.encoding} if link.encoder.decode_responses else {}
+    errors = link.encoder.encoding_errors
+    return hiredis.Reader(replyError=error_from_reply, errors=errors, **options)
 
 
 class Connection:
@@ -157,19 +194,14 @@ class Connection:
                 self.close()
         except (OSError, hiredis.HiredisError) as error:
             self.close()
-            raise ConnectionLostError(_reason(error, self.patience(wait)), sent=sent) from error
+            raise ConnectionLostError(reason(error, self.patience(wait)), sent=sent) from error
         except BaseException:
             self.close()
             raise
 
     def patience(self, wait: float | None) -> float | None:
-        """Seconds to wait for each piece of an answer the node may put off for so long.
-
-        None is for ever. A command that waits for nothing has the connection's own timeout.
-        """
-        if self.timeout is None or wait is None:
-            return None
-        return max(self.timeout, wait + SLACK) if wait else self.timeout
+        """Seconds to wait for each piece of an answer the node may put off for so long."""
+        return patience(self.timeout, wait)
 
     def _wait_on(self, wait: float | None, error: OSError) -> bytes:
         """Go on waiting when the connection's own timeout has passed, if this may take longer.
@@ -228,7 +260,7 @@ def _is_loss(error: OSError) -> bool:
     return isinstance(error, TimeoutError) and error.errno is not None
 
 
-def _reason(error: Exception, timeout: float | None) -> str:
+def reason(error: Exception, timeout: float | None) -> str:
     if isinstance(error, (BlockingIOError, TimeoutError)) and not _is_loss(error):
         return "no answer" if timeout is None else f"no answer within {timeout:g} s"
     if isinstance(error, OSError):
@@ -271,13 +303,12 @@ class Line:
         """
         connection = self._connect()
         hello: list[Any] = []
-        connection.exchange(_HELLO, hello, 1, 0.0)
-        if isinstance(hello[0], DisqueError):
+        connection.exchange(HELLO, hello, 1, 0.0)
+        try:
+            greeting(hello[0])
+        except RedisError:
             connection.close()
-            raise hello[0]
-        if not (isinstance(hello[0], list) and len(hello[0]) > 2 and hello[0][0] == 1):
-            connection.close()
-            raise ConnectionLostError("not a Disque node", sent=False)
+            raise
         self._all.difference_update([ref for ref in list(self._all) if ref() is None])
         self._all.add(weakref.ref(connection))
         self.was_open = True
@@ -289,7 +320,7 @@ class Line:
         try:
             link.connect()
         except (OSError, UnicodeError) as error:  # a name that is no name is a UnicodeError
-            raise ConnectionLostError(_reason(error, None), sent=False) from error
+            raise ConnectionLostError(reason(error, None), sent=False) from error
         return _take_over(link)
 
     def give_back(self, connection: Connection) -> None:
@@ -326,7 +357,4 @@ class Line:
 def _take_over(link: Any) -> Connection:
     """The connection redis-py opened, without redis-py, which would close its socket."""
     sock, link._sock = link._sock, None  # noqa: SLF001
-    options = {"encoding": link.encoder.encoding} if link.encoder.decode_responses else {}
-    errors = link.encoder.encoding_errors
-    reader = hiredis.Reader(replyError=error_from_reply, errors=errors, **options)
-    return Connection(sock, reader)
+    return Connection(sock, reply_reader(link))

@@ -58,10 +58,12 @@ class Patience:
 class Call(Generic[R]):
     """One command, which nodes may have got it, and what came of it."""
 
-    __slots__ = ("_had", "_outcome", "command")
+    __slots__ = ("_had", "_outcome", "command", "node")
 
     def __init__(self, command: Command[R]) -> None:
         self.command = command
+        self.node: Node | None = None
+        """The node that answered."""
         self._had: set[str | None] = set()
         self._outcome: Any = _UNANSWERED
 
@@ -74,6 +76,11 @@ class Call(Generic[R]):
     def error(self) -> Exception | None:
         """The error that came of it."""
         return self._outcome if isinstance(self._outcome, Exception) else None
+
+    @property
+    def reply(self) -> Any:
+        """What came of it as it came, not parsed."""
+        return self._outcome
 
     def may_go_to(self, node: Node) -> bool:
         """Whether this node may get it."""
@@ -182,6 +189,7 @@ class Journey:
                 call.sent_to(node)
             else:
                 call.answer(reply)
+                call.node = node
         if refusal is not None:
             self.failed(node, refusal)
         if isinstance(refusal, LeavingError):

@@ -6,49 +6,37 @@ sent where, and again, is the client's business.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from pydisque import commands
 from pydisque.binding import present
 from pydisque.command import Command
 
 P = ParamSpec("P")
+SendT = TypeVar("SendT", bound=Callable[[list[Command[Any]]], Any])
+QueueT = TypeVar("QueueT", bound="Queue[Any]")
 
 
-def _queued(
-    function: Callable[P, Command[Any]],
-) -> Callable[Concatenate[Pipeline, P], Pipeline]:
-    def queue(self: Pipeline, /, *args: P.args, **kwargs: P.kwargs) -> Pipeline:
+def _queued(function: Callable[P, Command[Any]]) -> Callable[Concatenate[QueueT, P], QueueT]:
+    def queue(self: QueueT, /, *args: P.args, **kwargs: P.kwargs) -> QueueT:
         return self.queue(function(*args, **kwargs))
 
-    return present(queue, function, "Pipeline", returns="Pipeline")
+    return present(queue, function, "Pipeline", returns="Self")
 
 
-class Pipeline:
-    """Commands that are sent together and answered together, not all or nothing.
+class Queue(Generic[SendT]):
+    """The commands of a pipeline, whichever way it sends them."""
 
-    ::
-
-        with client.pipeline() as pipeline:
-            pipeline.add_job("mail", "first").add_job("mail", "second").qlen("mail")
-            first, second, length = pipeline.execute()
-
-    A pipeline is for one thread.
-    """
-
-    def __init__(
-        self,
-        send: Callable[[list[Command[Any]]], list[Any]],
-        raw: Callable[..., Command[Any]],
-    ) -> None:
+    def __init__(self, send: SendT, raw: Callable[..., Command[Any]]) -> None:
         """Make a pipeline from what sends commands and returns their results, errors in place."""
         self._send = send
         self._raw = raw
         self._commands: list[Command[Any]] = []
 
     add_job = _queued(commands.add_job)
+    add_json = _queued(commands.add_json)
     get_job = _queued(commands.get_job)
     ack_job = _queued(commands.ack_job)
     fast_ack = _queued(commands.fast_ack)
@@ -68,14 +56,38 @@ class Pipeline:
     info = _queued(commands.info)
     ping = _queued(commands.ping)
 
-    def execute_command(self, *args: Any, **options: Any) -> Pipeline:
+    def execute_command(self, *args: Any, **options: Any) -> Self:
         """Queue any command by its words, as `Client.execute_command`."""
         return self.queue(self._raw(*args, **options))
 
-    def queue(self, command: Command[Any]) -> Pipeline:
+    def queue(self, command: Command[Any]) -> Self:
         """Queue a command made elsewhere."""
         self._commands.append(command)
         return self
+
+    def _taken(self) -> list[Command[Any]]:
+        """What is queued, which then is empty."""
+        taken, self._commands = self._commands, []
+        return taken
+
+    def __len__(self) -> int:
+        return len(self._commands)
+
+    def __bool__(self) -> bool:
+        return True
+
+
+class Pipeline(Queue[Callable[[list[Command[Any]]], list[Any]]]):
+    """Commands that are sent together and answered together, not all or nothing.
+
+    ::
+
+        with client.pipeline() as pipeline:
+            pipeline.add_job("mail", "first").add_job("mail", "second").qlen("mail")
+            first, second, length = pipeline.execute()
+
+    A pipeline is for one thread.
+    """
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:
         """Send all that is queued and return the results in order; the pipeline is empty again.
@@ -88,18 +100,7 @@ class Pipeline:
             DisqueError: A node refused a command.
             redis.exceptions.ConnectionError: No node answered a command.
         """
-        waiting, self._commands = self._commands, []
-        results = self._send(waiting)
-        errors = (result for result in results if isinstance(result, Exception))
-        if raise_on_error and (error := next(errors, None)) is not None:
-            raise error
-        return results
-
-    def __len__(self) -> int:
-        return len(self._commands)
-
-    def __bool__(self) -> bool:
-        return True
+        return _checked(self._send(self._taken()), raise_on_error)
 
     def __enter__(self) -> Self:
         return self
@@ -110,4 +111,48 @@ class Pipeline:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._commands = []
+        self._taken()
+
+
+class AsyncPipeline(Queue[Callable[[list[Command[Any]]], Awaitable[list[Any]]]]):
+    """Commands that are sent together and answered together, not all or nothing.
+
+    ::
+
+        async with client.pipeline() as pipeline:
+            pipeline.add_job("mail", "first").add_job("mail", "second").qlen("mail")
+            first, second, length = await pipeline.execute()
+
+    A pipeline is for one task.
+    """
+
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:
+        """Send all that is queued and return the results in order; the pipeline is empty again.
+
+        Args:
+            raise_on_error: Raise the first error, once all commands have been carried out. If
+                false, each error stands in its command's place.
+
+        Raises:
+            DisqueError: A node refused a command.
+            redis.exceptions.ConnectionError: No node answered a command.
+        """
+        return _checked(await self._send(self._taken()), raise_on_error)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._taken()
+
+
+def _checked(results: list[Any], raise_on_error: bool) -> list[Any]:
+    errors = (result for result in results if isinstance(result, Exception))
+    if raise_on_error and (error := next(errors, None)) is not None:
+        raise error
+    return results

@@ -8,11 +8,10 @@ commands mean.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from random import random
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar
@@ -22,22 +21,16 @@ from redis.exceptions import RedisError
 
 from pydisque import commands
 from pydisque.addresses import Address
-from pydisque.command import Command, Resend
-from pydisque.connection import Connection, Line, packer, redis_client
-from pydisque.errors import ConnectionLostError, DisqueError, UnreachableError
+from pydisque.command import Command
+from pydisque.connection import Connection, Line, redis_client
+from pydisque.errors import ConnectionLostError, DisqueError
 from pydisque.journey import Call, Journey, Patience
-from pydisque.nodes import Following, Node, Nodes
+from pydisque.nodes import Node
+from pydisque.put_back import putting_back, tell_of_failure
+from pydisque.replies import Job
+from pydisque.routing import Origin, Routing, closed_meanwhile, first_answer, logger
 
 R = TypeVar("R")
-
-DEFAULT_TIMEOUT = 5.0
-
-# A piece small enough to fit the buffers on the way, so that a node which stops reading until its
-# replies are fetched cannot keep us from fetching them.
-PIECE_BYTES = 32768
-PIECE_COMMANDS = 256
-
-logger = logging.getLogger("pydisque")
 
 
 class ConnectedNode(NamedTuple):
@@ -52,7 +45,7 @@ class ConnectedNode(NamedTuple):
         return f"<{type(self).__name__} {self.host}:{self.port}>"
 
 
-class Transport:
+class Transport(Routing[Line, ConnectedNode]):
     """All lines of one client."""
 
     def __init__(
@@ -63,24 +56,17 @@ class Transport:
         *,
         resend_add: bool,
     ) -> None:
-        timeout: float | None = options.get("socket_timeout", DEFAULT_TIMEOUT)
-        timeouts = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
-        self._options = timeouts | options
-        self._pack = packer(options)
-        self._patience = patience
-        self._resend_add = resend_add
-        self._following = Following()
-        self._nodes = Nodes(addresses)
-        self._lines: dict[Node, Line] = {}
-        self._line: Line | None = None
+        super().__init__(addresses, patience, options, resend_add=resend_add)
         self._lock = threading.Lock()  # held while nodes or jobs are counted, never while sending
         self._closing = threading.Event()
-        for node in self._nodes:
-            self._line_to(node)
         _TRANSPORTS.add(self)
 
-    def run(self, command: Command[R]) -> R:
+    def run(self, command: Command[R], origin: Origin | None = None) -> R:
         """Send a command to whichever node answers and return its parsed reply.
+
+        Args:
+            command: What to send.
+            origin: Takes the node that answered, for who wants to know.
 
         Raises:
             DisqueError: The node refused it.
@@ -91,22 +77,24 @@ class Transport:
         line = self._line
         connection = None if line is None else line.idle(started)
         if line is None or connection is None:
-            return self._travel(command, started)
+            return self._travel(command, started, origin=origin)
         replies: list[Any] = []
         try:
             connection.exchange(request, replies, 1, command.wait)
         except ConnectionLostError as error:
-            return self._travel(command, started, line, connection, error)
+            return self._travel(command, started, line, connection, error, origin)
         line.give_back(connection)
         reply = replies[0]
         if isinstance(reply, DisqueError):
-            return self._travel(command, started, line, connection, reply)
+            return self._travel(command, started, line, connection, reply, origin)
+        if origin is not None:
+            origin.append(line.node)
         return command.parse(reply)
 
-    def run_and_follow(self, command: Command[R]) -> R:
+    def run_and_follow(self, command: Command[R], origin: Origin | None = None) -> R:
         """As `run`; in between move to the node that makes most of the jobs received."""
-        result = self.run(command)
-        if command.name == "GETJOB":
+        result = self.run(command, origin)
+        if command.takes:
             self._follow(result)
         return result
 
@@ -116,34 +104,44 @@ class Transport:
         self._drive(self._journey(calls, monotonic()))
         return [call.error or call.result() for call in calls]
 
+    def run_at(self, node: Node, batch: Sequence[Command[Any]]) -> list[Any]:
+        """Send commands to this very node, and never again; results as from `run_all`.
+
+        Raises:
+            redis.exceptions.RedisError: The node cannot be reached.
+        """
+        line = self._line_to(node)
+        connection = line.idle(monotonic()) or self._open(line)
+        calls = [self._call(command) for command in batch]
+        for piece, request, wait in self._pieces((call, call.command) for call in calls):
+            replies: list[Any] = []
+            connection.exchange(request, replies, len(piece), wait)
+            for call, reply in zip(piece, replies, strict=True):
+                call.answer(reply)
+        line.give_back(connection)
+        return [call.error or call.result() for call in calls]
+
+    def put_back(self, node: Node, jobs: Sequence[Job]) -> None:
+        """Put jobs back into their queues on the node they came from; see `putting_back`."""
+        script = putting_back(jobs)
+        try:
+            batch = next(script)
+            while True:
+                batch = script.send(self.run_at(node, batch))
+        except StopIteration:
+            return
+        except RedisError as error:
+            tell_of_failure(node, len(jobs), error)
+
     def connect(self) -> None:
         """Use the first node, in the order given, that answers.
 
         Raises:
             UnreachableError: None does; the text names each one tried and why.
         """
-        self._line = None
-        self._nodes.forgive()
-        hello = Call(commands.hello())
-        once = Patience(0, (0, 0))
-        self._drive(Journey(self._nodes, [hello], once, monotonic()))
-        if isinstance(hello.error, DisqueError):
-            raise UnreachableError(f"no node answered as it should ({hello.error})")
-        hello.result()
-
-    @property
-    def connected(self) -> ConnectedNode | None:
-        """The node in use."""
-        line = self._line
-        return None if line is None else self._record(line)
-
-    def nodes(self) -> dict[str, ConnectedNode | None]:
-        """Every node known by its address; None for one that was never reached."""
-        lines = {str(node.address): self._lines.get(node) for node in self._nodes}
-        return {
-            name: self._record(line) if line and line.was_open else None
-            for name, line in lines.items()
-        }
+        journey, hello = self._first_round(monotonic())
+        self._drive(journey)
+        first_answer(hello)
 
     def close(self) -> None:
         """Close all connections; a command under way in another thread fails at once."""
@@ -162,6 +160,7 @@ class Transport:
         line: Line | None = None,
         connection: Connection | None = None,
         error: ConnectionLostError | DisqueError | None = None,
+        origin: Origin | None = None,
     ) -> R:
         """Find a node for a command, after what the short way came to, if it was taken."""
         call = self._call(command)
@@ -172,17 +171,9 @@ class Transport:
             else:
                 self._take(journey, line, [call], [error])
         self._drive(journey)
+        if origin is not None:
+            origin.append(call.node)
         return call.result()
-
-    def _call(self, command: Command[R]) -> Call[R]:
-        if command.resend is Resend.ONCE_PER_NODE and not self._resend_add:
-            command = command._replace(resend=Resend.NEVER)
-        return Call(command)
-
-    def _journey(self, calls: list[Call[Any]], started: float) -> Journey:
-        line = self._line
-        here = None if line is None else line.node
-        return Journey(self._nodes, calls, self._patience, started, here)
 
     def _drive(self, journey: Journey) -> None:
         """Take a journey to its end, unless the client is closed meanwhile."""
@@ -191,7 +182,7 @@ class Transport:
             if isinstance(step, Node):
                 self._visit(journey, self._line_to(step), closing)
             elif closing.wait(step):
-                raise _closed()
+                raise closed_meanwhile()
 
     def _visit(self, journey: Journey, line: Line, closing: threading.Event) -> None:
         """Send a node what it may get, and tell the journey what came of it."""
@@ -203,7 +194,7 @@ class Transport:
             return
         if closing.is_set():  # whoever closed may not have seen this connection
             connection.close()
-            raise _closed()
+            raise closed_meanwhile()
         if not journey.postpone(line.node):
             pieces = list(self._pieces(journey.calls_for(line.node, monotonic())))
             if all(self._send(journey, line, connection, *piece) for piece in pieces):
@@ -229,15 +220,6 @@ class Transport:
             return False
         return self._take(journey, line, calls, replies)
 
-    def _take(
-        self, journey: Journey, line: Line, calls: list[Call[Any]], replies: list[Any]
-    ) -> bool:
-        """Give the calls their replies; false if the node sends any elsewhere."""
-        refusal = journey.answered(line.node, calls, replies)
-        if refusal is not None:
-            self._leave(line, refusal)
-        return refusal is None
-
     def _lost(
         self,
         journey: Journey,
@@ -248,64 +230,24 @@ class Transport:
     ) -> None:
         """A connection broke: the others to this node are as good as lost."""
         if connection.abandoned:
-            raise _closed() from error
+            raise closed_meanwhile() from error
         line.close_idle()
         self._leave(line, error)
         journey.broke(line.node, calls if error.sent else [], error)
 
-    def _pieces(
-        self, pairs: Iterable[tuple[Call[Any], Command[Any]]]
-    ) -> Iterator[tuple[list[Call[Any]], bytes, float | None]]:
-        """Calls in pieces to be sent at once, each with its bytes and the longest wait in it."""
-        calls: list[Call[Any]] = []
-        request = bytearray()
-        wait: float | None = 0.0
-        for call, command in pairs:
-            packed = self._pack(command.args)
-            full = len(request) + len(packed) > PIECE_BYTES or len(calls) == PIECE_COMMANDS
-            if calls and full:
-                yield calls, bytes(request), wait
-                calls, request, wait = [], bytearray(), 0.0
-            calls.append(call)
-            request += packed
-            wait = None if wait is None or command.wait is None else max(wait, command.wait)
-        if calls:
-            yield calls, bytes(request), wait
-
     # The lines
 
-    def _line_to(self, node: Node) -> Line:
-        line = self._lines.get(node)
-        if line is None:
-            made = Line(node, redis_client(node.address, self._options))
-            line = self._lines.setdefault(node, made)  # another thread may have been faster
-        return line
+    def _seen(self, node_id: Any, host: str, port: int, connection: Any) -> ConnectedNode:
+        return ConnectedNode(node_id, host, port, connection)
+
+    def _make_line(self, node: Node) -> Line:
+        return Line(node, redis_client(node.address, self._options))
 
     def _open(self, line: Line) -> Connection:
         connection, hello = line.open()
         with self._lock:
             self._nodes.learn(line.node, hello)
         return connection
-
-    def _use(self, line: Line) -> None:
-        line.node.failing = False
-        if self._line is not line:
-            self._line = line
-            logger.info("using node %s", line.node.address)
-
-    def _leave(self, line: Line, error: Exception) -> None:
-        if self._line is line:
-            self._line = None
-        if not line.node.failing:  # say it once, not in every round
-            line.node.failing = True
-            logger.warning("node %s: %s", line.node.address, error)
-
-    def _record(self, line: Line) -> ConnectedNode:
-        node_id: Any = line.node.id or ""
-        if not self._options.get("decode_responses"):
-            node_id = node_id.encode()
-        address = line.node.address
-        return ConnectedNode(node_id, address.path or address.host, address.port, line.redis)
 
     def _follow(self, jobs: Any) -> None:
         """Count jobs and perhaps move; whatever fails in this, the jobs are safe."""
@@ -332,10 +274,6 @@ class Transport:
         self._closing = threading.Event()
         for line in list(self._lines.values()):
             line.forget()
-
-
-def _closed() -> ConnectionLostError:
-    return ConnectionLostError("the client was closed meanwhile")
 
 
 _TRANSPORTS: weakref.WeakSet[Transport] = weakref.WeakSet()

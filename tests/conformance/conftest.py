@@ -1,4 +1,4 @@
-"""The client under test, in the shape every client is tested in: its methods are awaited."""
+"""The clients under test, in the shape every client is tested in: its methods are awaited."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from conformance.steps import until
-from pydisque.client import Client, ReceivedJob
+from pydisque import AsyncClient, Client, ReceivedJob
 from servers import Deployment
 
 
@@ -75,13 +75,24 @@ class ThreadedPipeline:
         return self._client._call(self._pipeline.execute, **options)
 
 
-@pytest.fixture
-async def make_client(server: Deployment) -> AsyncIterator[Callable[..., ThreadedClient]]:
-    """Makes further clients with options of their own; all are closed after the test."""
-    made: list[ThreadedClient] = []
+CLIENTS: dict[str, Callable[..., Any]] = {"sync": ThreadedClient, "async": AsyncClient}
 
-    def make(addresses: list[str] = server.addresses, **options: Any) -> ThreadedClient:
-        made.append(ThreadedClient(addresses, **options))
+
+@pytest.fixture(params=CLIENTS)
+def client_class(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Each kind of client in turn."""
+    return CLIENTS[request.param]
+
+
+@pytest.fixture
+async def make_client(
+    server: Deployment, client_class: Callable[..., Any]
+) -> AsyncIterator[Callable[..., Any]]:
+    """Makes further clients with options of their own; all are closed after the test."""
+    made: list[Any] = []
+
+    def make(addresses: list[str] = server.addresses, **options: Any) -> Any:
+        made.append(client_class(addresses, **options))
         return made[-1]
 
     yield make
@@ -90,13 +101,13 @@ async def make_client(server: Deployment) -> AsyncIterator[Callable[..., Threade
 
 
 @pytest.fixture
-def client(make_client: Callable[..., ThreadedClient]) -> ThreadedClient:
+def client(make_client: Callable[..., Any]) -> Any:
     """A client of the first node."""
     return make_client()
 
 
 @pytest.fixture
-def elsewhere(make_client: Callable[..., ThreadedClient], server: Deployment) -> ThreadedClient:
+def elsewhere(make_client: Callable[..., Any], server: Deployment) -> Any:
     """A client of the last node; where there is one only, that one."""
     return make_client(server.addresses[::-1])
 
@@ -106,7 +117,7 @@ async def waiting(make_client: Any) -> AsyncIterator[Callable[..., Awaitable[Any
     """Starts a `get_job` that has to wait, and returns its task once the node lets it wait."""
     tasks: list[asyncio.Future[Any]] = []
 
-    async def wait(consumer: ThreadedClient, *queues: str, **options: Any) -> Any:
+    async def wait(consumer: Any, *queues: str, **options: Any) -> Any:
         async def blocked() -> list[int]:
             stats = [await consumer.qstat(queue) for queue in queues]
             return [0 if stat is None else stat.blocked for stat in stats]

@@ -1,6 +1,9 @@
 """The node says who it is and how it is."""
 
+import inspect
+
 import redis
+import redis.asyncio
 
 
 async def test_hello(client, server):
@@ -43,11 +46,15 @@ async def test_connect(client, server):
 
 
 async def test_a_redis_connection_to_the_node(client):
-    """get_connection gives a redis.Redis that talks to the same node."""
+    """get_connection gives a redis.Redis, or redis.asyncio.Redis, that talks to the same node."""
     await client.connect()
-    connection = await client.get_connection()
-    assert isinstance(connection, redis.Redis)
-    assert connection.execute_command("HELLO")[1] == client.connected_node.node_id
+    connection = client.get_connection()
+    if inspect.isawaitable(connection) and not isinstance(connection, redis.asyncio.Redis):
+        connection = await connection
+    assert isinstance(connection, (redis.Redis, redis.asyncio.Redis))
+    hello = connection.execute_command("HELLO")
+    hello = await hello if inspect.isawaitable(hello) else hello
+    assert hello[1] == client.connected_node.node_id
 
 
 async def test_any_command(client, queue):

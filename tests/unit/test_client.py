@@ -90,7 +90,7 @@ def test_the_result_is_in_the_signature(client):
     """help() shows what a method returns, not the command it is made of."""
     assert inspect.signature(client.qlen).return_annotation == "int"
     assert "Command" not in str(inspect.signature(Client.get_job))
-    assert inspect.signature(client.pipeline().qlen).return_annotation == "Pipeline"
+    assert inspect.signature(client.pipeline().qlen).return_annotation == "Self"
 
 
 def test_get_job_gives_tuples(node, client):

@@ -24,10 +24,17 @@ LAYERS = [
     "commands",
     "nodes",
     "journey",
+    "put_back",
     "pipeline",
     "connection",
+    "routing",
+    "facade",
     "transport",
     "client",
+    "async_connection",
+    "async_line",
+    "async_transport",
+    "async_client",
 ]
 
 # The same for the node, which may also import `pydisque` itself, for its version, and `errors`.
@@ -69,6 +76,7 @@ NODE_LAYERS = [
 
 PURE = [
     *("arguments", "replies", "addresses", "binding", "command", "commands", "nodes", "journey"),
+    "put_back",
     *(
         "node/resp",
         "node/job",

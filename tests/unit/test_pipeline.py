@@ -7,7 +7,7 @@ import redis.exceptions
 
 from fake_node import HANG_UP, FakeNode
 from pydisque import Client, ConnectionLostError, MaxLenError, PausedError
-from pydisque.transport import PIECE_COMMANDS
+from pydisque.routing import PIECE_COMMANDS
 
 PAUSED = b"-PAUSED Queue paused in input, try later\r\n"
 

@@ -1,0 +1,229 @@
+"""The line of connections to a node in an event loop: one for all, and those of commands that wait.
+
+A node that makes a command wait reads nothing more from its connection, so such a command has one
+alone. Nothing here knows which node to use, or what may be sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+import redis.asyncio
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+
+from pydisque.async_connection import AsyncConnection
+from pydisque.command import Command
+from pydisque.connection import HELLO, MAX_IDLE, greeting, reason
+from pydisque.errors import ConnectionLostError
+from pydisque.nodes import Node
+
+# So many jobs at once may be copied by a cluster for one client, each on a connection of its own.
+MAX_COPYING = 32
+
+# Seconds that a command may hold up others, should a node be alone no longer.
+SHARED_WAIT = 1.0
+
+
+class Host(Protocol):
+    """What a line needs of the transport it belongs to."""
+
+    timeout: float | None
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something in the background."""
+
+    def learn(self, line: AsyncLine, hello: list[Any]) -> None:
+        """Take in what a node said of itself."""
+
+    def rescue(self, node: Node, replies: list[Any]) -> None:
+        """Put back jobs that nobody got."""
+
+
+class AsyncLine:
+    """All connections of one client to one node: one that is shared, and those that wait."""
+
+    def __init__(self, node: Node, client: redis.asyncio.Redis, host: Host) -> None:
+        """Make the line from a `redis.asyncio.Redis`, which says how to open a connection."""
+        self.node = node
+        self.redis = client
+        self.was_open = False
+        self.alone = False
+        """Whether the node is its cluster, so that no command waits for other nodes."""
+        self.copying = asyncio.Semaphore(MAX_COPYING)
+        self._host = host
+        self._shared: AsyncConnection | None = None
+        self._opening: asyncio.Future[AsyncConnection] | None = None
+        self._idle: list[AsyncConnection] = []
+        self._all: set[AsyncConnection] = set()
+
+    def shares(self, command: Command[Any]) -> bool:
+        """Whether a command may go with others, as it cannot hold them up.
+
+        A node reads no further while it copies a job to others; one that is alone has none. HELLO
+        was asked some time ago, so a long wait is not risked.
+        """
+        wait = command.wait
+        if wait == 0.0:
+            return True
+        return self.alone and not command.takes and wait is not None and wait <= SHARED_WAIT
+
+    def ready(self) -> AsyncConnection | None:
+        """The shared connection if something can be sent on it now."""
+        connection = self._shared
+        return connection if connection is not None and connection.is_ready() else None
+
+    def idle(self) -> AsyncConnection | None:
+        """A connection for a command that waits; None when a new one must be opened."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_ready():
+                return connection
+            connection.close()
+        return None
+
+    async def shared(self) -> AsyncConnection:
+        """The connection for commands that do not wait; whoever needs it first has it opened.
+
+        Raises:
+            redis.exceptions.RedisError: The node cannot be reached, or does not let us in.
+        """
+        connection = self._shared
+        if connection is not None:
+            if connection.paused:
+                await connection.writable()
+            if connection.is_ready():
+                return connection
+            if not connection.paused:
+                connection.close()
+        if self._opening is None:
+            self._opening = self._open_soon()
+            self._opening.add_done_callback(self._opened)
+        return await asyncio.shield(self._opening)
+
+    def _opened(self, opening: asyncio.Future[AsyncConnection]) -> None:
+        self._opening = None
+        if opening.exception() is None:
+            self._shared = opening.result()
+
+    async def own(self) -> AsyncConnection:
+        """A connection for one command alone, idle or new; `give_back` it.
+
+        Raises:
+            redis.exceptions.RedisError: The node cannot be reached, or does not let us in.
+        """
+        connection = self.idle()
+        if connection is not None:
+            return connection
+        opening = self._open_soon()
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(self._opened_in_vain)
+            raise
+
+    def _opened_in_vain(self, opening: asyncio.Future[AsyncConnection]) -> None:
+        if opening.exception() is None:
+            self.give_back(opening.result())
+
+    def give_back(self, connection: AsyncConnection) -> None:
+        """Take back what was lent; one whose coroutine was cancelled says goodbye."""
+        if connection is self._shared or connection.closed:
+            return
+        if connection.busy:
+            connection.hang_up()
+        elif connection.abandoned or len(self._idle) >= MAX_IDLE:
+            connection.close()
+        else:
+            self._idle.append(connection)
+
+    # Opening
+
+    def _open_soon(self) -> asyncio.Future[AsyncConnection]:
+        """Open a connection in the background, so that no cancelling breaks it off halfway."""
+        opening: asyncio.Future[AsyncConnection] = asyncio.get_running_loop().create_future()
+        self._host.spawn(self._open_into(opening))
+        return opening
+
+    async def _open_into(self, opening: asyncio.Future[AsyncConnection]) -> None:
+        try:
+            connection = await self._open()
+        except RedisError as error:
+            opening.set_exception(error)
+        except asyncio.CancelledError:
+            opening.set_exception(ConnectionLostError("closed", sent=False))
+        else:
+            opening.set_result(connection)
+        opening.exception()  # it was looked at, should nobody wait for it any longer
+
+    async def _open(self) -> AsyncConnection:
+        connection = await self._connect()
+        self._all.add(connection)
+        connection.gone.add_done_callback(lambda _: self._all.discard(connection))
+        try:
+            hello = greeting(await connection.exchange(HELLO))
+        except BaseException:
+            connection.close()
+            raise
+        self.was_open = True
+        self.alone = len(hello) <= 3
+        self._host.learn(self, hello)
+        return connection
+
+    async def _connect(self) -> AsyncConnection:
+        pool = self.redis.connection_pool
+        link = pool.connection_class(**pool.connection_kwargs)
+        try:
+            await link.connect()  # type: ignore[no-untyped-call]
+        except RedisError as error:
+            raise _plainer(error) from error
+        except (OSError, UnicodeError) as error:  # a name that is no name is a UnicodeError
+            raise ConnectionLostError(reason(error, None), sent=False) from error
+        except BaseException:
+            if link._writer is not None:  # noqa: SLF001
+                link._writer.close()  # noqa: SLF001
+                link._writer = None  # noqa: SLF001
+            raise
+        return AsyncConnection(link, self._host.timeout, self._orphaned, self._forget)
+
+    def _orphaned(self, reply: Any) -> None:
+        self._host.rescue(self.node, [reply])
+
+    def _forget(self, connection: AsyncConnection) -> None:
+        if connection is self._shared:
+            self._shared = None
+        with contextlib.suppress(ValueError):
+            self._idle.remove(connection)
+
+    # The end
+
+    def close_idle(self) -> None:
+        """Close the connections nobody uses: one to this node just broke."""
+        for connection in self._idle[:]:
+            connection.close()
+
+    def abandon(self) -> None:
+        """Fail whoever waits for an answer; jobs that may still come are waited for."""
+        for connection in list(self._all):
+            connection.abandon()
+
+    def close(self) -> None:
+        """Close whatever is open."""
+        for connection in list(self._all):
+            connection.close()
+
+    def gone(self) -> list[asyncio.Future[None]]:
+        """What is done when each connection that is open now has ended."""
+        return [connection.gone for connection in self._all]
+
+
+def _plainer(error: RedisError) -> RedisError:
+    """Say why a connection was not made as the system does, not as asyncio does."""
+    cause = error.__context__
+    if isinstance(cause, OSError) and cause.errno and isinstance(error, RedisConnectionError):
+        return ConnectionLostError(os.strerror(cause.errno), sent=False)
+    return error
