@@ -224,11 +224,12 @@ class AsyncTransport(Routing[AsyncLine, AsyncConnectedNode]):
         closing.set()
         self._line = None
         lines = list(self._lines.values())
+        patience = self.timeout or LINGER
+        await _ended(self._rescues, patience)  # they are on connections that others use
         for task in self._openings:
             task.cancel()
         for line in lines:
             line.abandon()
-        patience = self.timeout or LINGER
         await _ended([gone for line in lines for gone in line.gone()], patience)
         await _ended(self._rescues, patience)
         for task in {*self._rescues, *self._openings}:

@@ -245,4 +245,6 @@ class Journey:
         if errors and all(isinstance(error, DisqueError) for error in errors):
             return errors[-1]
         tried = "; ".join(f"{node.address}: {error}" for node, error in self._failures.items())
-        return UnreachableError(f"no node answered ({tried})")
+        error = UnreachableError(f"no node answered ({tried})")
+        error.__cause__ = errors[-1] if errors else None
+        return error

@@ -1,6 +1,7 @@
 """pytest fixtures: a node of your own for tests, in memory and in this process.
 
-Installed with pydisque; nothing to import. Ask for `disque_server` or `disque_client`.
+Installed with pydisque; nothing to import. Ask for `disque_server` or `disque_client`, and for
+`disque_clock` beside them if time is to pass.
 """
 
 from __future__ import annotations
@@ -13,14 +14,27 @@ import pytest
 if TYPE_CHECKING:  # a test run that does not ask for the fixtures need not load any of this
     from pydisque.client import Client
     from pydisque.node import Server
+    from pydisque.testing import Clock
 
 
 @pytest.fixture
-def disque_server() -> Iterator[Server]:
-    """A node on a free port of loopback, empty, stopped after the test."""
+def disque_clock() -> Clock:
+    """A clock that stands still until it is advanced; `disque_server` runs on it."""
+    from pydisque.testing import Clock  # noqa: PLC0415
+
+    return Clock()
+
+
+@pytest.fixture
+def disque_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A node on a free port of loopback, empty, stopped after the test.
+
+    It runs on `disque_clock` if the test asks for that as well.
+    """
     from pydisque.node import Server  # noqa: PLC0415
 
-    with Server() as server:
+    timed = "disque_clock" in request.fixturenames
+    with request.getfixturevalue("disque_clock").server() if timed else Server() as server:
         yield server
 
 

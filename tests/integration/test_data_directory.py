@@ -17,6 +17,7 @@ from pydisque.node import Server
 from pydisque.node.job import ACTIVE, Job
 from pydisque.node.queue import Queue
 from pydisque.node.records import pack
+from pydisque.testing import Clock
 from wire import Peer
 
 COMMAND = [sys.executable, "-m", "pydisque"]
@@ -164,6 +165,22 @@ def test_dump_load_dump(kept, tmp_path):
         b"loaded: 0 jobs, 0 queues\nskipped, as they were there: 7 jobs, 3 queues\n"
     )
     assert dumped(tmp_path / "new")[1:] == told[1:]
+
+
+def test_a_job_given_back_for_later(tmp_path):
+    """What waits after NACK with a delay waits on where it was loaded, with its counters."""
+    clock = Clock()
+    with clock.server(data=tmp_path / "old") as server, Peer(server.address) as peer:
+        id_ = peer.ask("ADDJOB", "q", "body", 0)
+        peer.ask("GETJOB", "FROM", "q")
+        assert peer.ask("NACK", id_, "DELAY", 3600) == 1
+    assert run("load", tmp_path / "new", stdin=b"".join(dumped(tmp_path / "old"))).returncode == 0
+    clock.advance(3599)
+    with clock.server(data=tmp_path / "new") as server, Peer(server.address) as peer:
+        assert peer.ask("QLEN", "q") == 0
+        clock.advance(1)
+        job = [b"q", id_, b"body", b"nacks", 1, b"additional-deliveries", 0]
+        assert peer.ask("GETJOB", "NOHANG", "WITHCOUNTERS", "FROM", "q") == [job]
 
 
 def test_a_node_on_a_loaded_directory(tmp_path):

@@ -1,12 +1,11 @@
 """The README and the guides do what they say: their Python blocks are run as they stand.
 
 The blocks of one page are run in order, in one namespace, against a node of their own. What a page
-shows as a test is called with the fixtures that it names.
+shows as a test is also run by pytest, as somebody would who copied it.
 """
 
 from __future__ import annotations
 
-import inspect
 import re
 import tomllib
 from pathlib import Path
@@ -19,23 +18,35 @@ from pydisque.node.settings import STARTABLE, gather
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+TEST = re.compile(r"^def test_", re.MULTILINE)
+
+pytest_plugins = ["pytester"]
 
 
 def blocks(page: Path) -> list[str]:
     return BLOCK.findall(page.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda page: page.name)
-def test_the_python_on_a_page_runs(page, request, disque_server):
+def names(page: Path) -> str:
+    return page.name
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=names)
+def test_the_python_on_a_page_runs(page, disque_server):
     """Every Python block of a page runs without an error."""
     namespace: dict[str, object] = {"__name__": "a_page"}
     for block in blocks(page):
         code = block.replace("localhost:7711", disque_server.address)
         exec(compile(code, page.name, "exec"), namespace)
-    for name, value in list(namespace.items()):
-        if name.startswith("test_"):
-            wanted = inspect.signature(value).parameters
-            value(**{fixture: request.getfixturevalue(fixture) for fixture in wanted})
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if TEST.search(p.read_text())], ids=names)
+def test_the_tests_on_a_page_pass(page, pytester):
+    """A page's blocks with tests, in a file of their own and with nothing to configure, pass."""
+    shown = "\n".join(block for block in blocks(page) if TEST.search(block))
+    pytester.makepyfile(shown)
+    result = pytester.runpytest_subprocess("-p", "no:xdist", "-p", "no:asyncio", "-W", "error")
+    result.assert_outcomes(passed=len(TEST.findall(shown)))
 
 
 def test_every_link_to_a_file_leads_somewhere():

@@ -55,7 +55,44 @@ def test_in_parallel(pytester):
 def test_they_are_listed_with_their_meaning(pytester):
     """pytest --fixtures tells what they are."""
     listed = pytester.runpytest_subprocess("--fixtures").stdout
-    listed.fnmatch_lines(["disque_server -- *", "    *node*", "disque_client -- *", "    *client*"])
+    listed.fnmatch_lines([
+        *("disque_clock -- *", "    *clock*", "disque_server -- *", "    *node*"),
+        *("disque_client -- *", "    *client*"),
+    ])  # fmt: skip
+
+
+def test_with_a_clock(pytester):
+    """A test that asks for the clock has its node in that time, in whatever order it asks."""
+    pytester.makepyfile(
+        """
+        import time
+        import pytest
+
+        def test_time_passes(disque_client, disque_clock):
+            disque_client.add_job("q", "body", delay=60)
+            disque_clock.advance(59)
+            assert disque_client.get_job(["q"], nohang=True) == []
+            disque_clock.advance(1)
+            assert len(disque_client.get_job(["q"], nohang=True)) == 1
+
+        def test_another_clock_in_each_test(disque_clock, disque_server):
+            assert abs(disque_clock() - time.time()) < 10
+
+        def test_without_one_time_is_real(disque_client):
+            disque_client.add_job("q", "body", delay=1)
+            assert disque_client.get_job(["q"], timeout=5000)
+
+        @pytest.fixture
+        def a_day_later(disque_clock):
+            disque_clock.advance(86400)
+
+        @pytest.mark.usefixtures("a_day_later")
+        def test_a_fixture_may_ask(disque_client):
+            job = disque_client.show(disque_client.add_job("q", "body"))
+            assert job.ctime / 1e9 - time.time() > 86000
+        """
+    )
+    pytester.runpytest_subprocess("-p", "no:xdist").assert_outcomes(passed=4)
 
 
 def test_who_does_not_use_them_does_not_pay(pytester):
@@ -65,7 +102,7 @@ def test_who_does_not_use_them_does_not_pay(pytester):
         import sys
 
         def test_nothing_is_loaded():
-            assert not {"uvloop", "pydisque.node"} & set(sys.modules)
+            assert not {"uvloop", "pydisque.node", "pydisque.testing"} & set(sys.modules)
         """
     )
     pytester.runpytest_subprocess("-p", "no:xdist").assert_outcomes(passed=1)

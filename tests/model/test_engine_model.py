@@ -204,10 +204,13 @@ class EngineMachine(RuleBasedStateMachine):
         jobs = [self.jobs[id_] for id_ in ids if id_ in self.jobs]
         assert self.engine.enqueue(ids) == sum(map(self.put_back, jobs))
 
-    @rule(ids=st.lists(ids, max_size=3))
-    def nack(self, ids: list[bytes]) -> None:
-        jobs = [self.jobs[id_] for id_ in ids if id_ in self.jobs]
-        assert self.engine.nack(ids) == sum(self.put_back(job, nack=True) for job in jobs)
+    @rule(ids=st.lists(ids, max_size=3), delay=st.sampled_from([0, 0, 1, 4, 50]))
+    def nack(self, ids: list[bytes], delay: int) -> None:
+        taken = 0
+        for id_ in dict.fromkeys(ids):
+            if job := self.jobs.get(id_):
+                taken += self.put_off(job, delay) if delay else self.put_back(job, nack=True)
+        assert self.engine.nack(ids, delay) == taken
 
     @rule(ids=st.lists(ids, max_size=3), delay=st.sampled_from([1, 4, 50]))
     def nack_later(self, ids: list[bytes], delay: int) -> None:

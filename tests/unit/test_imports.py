@@ -129,7 +129,7 @@ def test_a_module_of_the_node_imports_only_what_is_below_it(name):
 
 def test_every_module_has_its_layer():
     """A new file of the client or the node is put into one of the lists above."""
-    tools = {"__init__", "__main__", "cli", "demo", "logs", "pytest_plugin", "systemd"}
+    tools = {"__init__", "__main__", "cli", "demo", "logs", "pytest_plugin", "systemd", "testing"}
     assert {path.stem for path in ROOT.glob("*.py")} - tools == set(LAYERS)
     assert {path.stem for path in (ROOT / "node").glob("*.py")} - tools == set(NODE_LAYERS)
 

@@ -120,6 +120,11 @@ class Connection(Session, asyncio.Protocol):
         elif self._parser.pending > NOTED_FROM:
             node.backlog.note(self, node.store.now)
 
+    def eof_received(self) -> bool:
+        """Hang up too, once the client has what it may still be listening for."""
+        self.close()
+        return self._transport.get_extra_info("ssl_object") is None  # TLS knows no half of it
+
     # What the node calls
 
     def limit(self, *, short: bool) -> None:
@@ -136,6 +141,7 @@ class Connection(Session, asyncio.Protocol):
         """Hang up once what was sent, and the reply under way, has left."""
         self._closing = True
         self._requests.clear()
+        self.node.waiting.remove(self)  # now: what is served to it from here on would be lost
         if not self._running:
             self._end_wait()
             self._end()

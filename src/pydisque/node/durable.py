@@ -48,15 +48,21 @@ class DurableStore(LocalStore):
 
     durable = True
 
-    def __init__(self, path: str, report: Callable[[Callable[[], None]], object]) -> None:
+    def __init__(
+        self,
+        path: str,
+        report: Callable[[Callable[[], None]], object],
+        clock: Callable[[], float] | None = None,
+    ) -> None:
         """Read the journal there and go on from it.
 
-        Time goes on by the wall clock, but never back: when that was set back, it stands where the
+        Time goes on by the clock, but never back: when that was set back, it stands where the
         journal ends and runs on from there.
 
         Args:
             path: the data directory, made if it is not there.
             report: calls what it is given, soon, in the thread that uses the store.
+            clock: Unix time in seconds, if not this machine's.
 
         Raises:
             JournalError: it cannot be used, another process uses it, or it is damaged.
@@ -67,7 +73,7 @@ class DurableStore(LocalStore):
             db = undo.enter_context(closing(journal.connect(self._folder.path)))
             kept = replay(db)
             known = journal.node_id(db)
-            super().__init__(known, not_before=kept.now)
+            super().__init__(known, not_before=kept.now, clock=clock)
             self.restore(kept.queues.values(), kept.jobs.values())
             self.journal = Journal(db, self._folder.path, report)
             undo.pop_all()
@@ -104,6 +110,11 @@ class DurableStore(LocalStore):
         """Take the time from the clock and do what is due, if that can be kept."""
         if not self._failure:
             super().tick()
+
+    def catch_up(self) -> None:
+        """Take the time from the clock and do all that is due, if that can be kept."""
+        if not self._failure:
+            super().catch_up()
 
     def drop_idle(self, seconds: int, waited_for: Callable[[bytes], bool]) -> None:
         """Drop idle queues, if that can be kept."""

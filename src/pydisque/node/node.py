@@ -218,7 +218,7 @@ class Node:
         self.leaving = False
         self.held = False
         """No command of any client runs: CLIENT PAUSE."""
-        self._held_until = 0
+        self._held_until = 0.0
         self.started = time.time()
         self.guarded = False
         """Something about this node wants a closer look at every command."""
@@ -243,7 +243,7 @@ class Node:
             command.reset()
         self.connections = self.rejected = 0
         self.received_bytes = self.sent_bytes = 0
-        self._sampled = (self.store.now, 0, 0, 0)
+        self._sampled = (time.monotonic(), 0, 0, 0)
         self.rates = (0, 0.0, 0.0)
         """Commands a second, KiB a second in and out, over the last second or so."""
 
@@ -358,16 +358,16 @@ class Node:
 
     def hold(self, milliseconds: int) -> None:
         """Run no command for so long: CLIENT PAUSE."""
-        self._held_until = self.store.now + milliseconds
+        self._held_until = time.monotonic() + milliseconds / 1000
         if not self.held:
             self.held = True
             self._go_on()
 
     def _go_on(self) -> None:
-        self.store.tick()
-        if (left := self._held_until - self.store.now) > 0:
-            self.call_later(left / 1000, self._go_on)
+        if (left := self._held_until - time.monotonic()) > 0:
+            self.call_later(left, self._go_on)
             return
+        self.store.tick()
         self.held = False
         for session in list(self.sessions.values()):
             session.resume()
@@ -444,13 +444,14 @@ class Node:
         store.drop_idle(idle, lambda name: self.waiting.count(name) > 0)
         self.check_guard()
         since, processed, received, sent = self._sampled
-        seconds = max(0.001, (store.now - since) / 1000)
+        now = time.monotonic()
+        seconds = max(0.001, now - since)
         self.rates = (
             max(0, round((self.processed - processed) / seconds)),
             (self.received_bytes - received) / seconds / 1024,
             (self.sent_bytes - sent) / seconds / 1024,
         )
-        self._sampled = (store.now, self.processed, self.received_bytes, self.sent_bytes)
+        self._sampled = (now, self.processed, self.received_bytes, self.sent_bytes)
 
     def _drop_idle_clients(self) -> None:
         """Hang up on those that send nothing, and on those that do not say who they are."""

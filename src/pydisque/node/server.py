@@ -17,6 +17,7 @@ import socket
 import stat
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -61,6 +62,7 @@ class Server:
         unixsocket: str | None = None,
         password: str | None = None,
         data: str | os.PathLike[str] | None = None,
+        clock: Callable[[], float] | None = None,
         **settings: object,
     ) -> None:
         """Prepare a node; it listens once it is entered, started or run.
@@ -72,6 +74,10 @@ class Server:
             password: what clients have to send with AUTH first.
             data: the directory in which jobs are kept, made if it is not there; without one they
                 are kept in memory, and gone with the node.
+            clock: Unix time in seconds, asked in any thread, for tests; the real time unless given.
+                Jobs, queues and idle clients go by it, retry times do not scatter; a client that
+                waits does so in real time. It is looked at with each command, once a second, and
+                in `catch_up`.
             settings: any other of docs/configuration.md, its dashes as underscores.
 
         Raises:
@@ -91,6 +97,9 @@ class Server:
         listening.check_protection(Config(**self._given))
         self._tls = listening.tls_context(config)
         commands_for(config)
+        self._clock = clock
+        self._alarm: Alarm | None = None
+        self._loop_thread = 0
         self._servers: list[asyncio.Server] = []
         self._doorways: list[Doorway] = []
         self._made_socket: str | None = None
@@ -118,6 +127,7 @@ class Server:
             OSError: an address cannot be listened on, or the data directory not be used.
         """
         loop = self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
         self._closed = asyncio.Event()
         config = Config(**self._given)
         store = await self._open_store(config)
@@ -126,8 +136,10 @@ class Server:
         node.multiplexing_api = type(loop).__module__.partition(".")[0]
         node.stop = lambda: None if self._closed is None else self._closed.set()
         node.call_later = loop.call_later
-        self._clock = Clock(node, loop)
+        self._alarm = Alarm(node, loop, rings=self._clock is None)
         try:
+            if self._clock is not None:
+                self._alarm.catch_up()  # it may stand, and then says nothing new for ever
             await self._listen(loop, lambda: Connection(node, loop), config)
         except BaseException:
             await self.aclose()
@@ -139,9 +151,9 @@ class Server:
 
     async def _open_store(self, config: Config) -> Store:
         if config["data"] in ("", IN_MEMORY):
-            return LocalStore()
+            return LocalStore(clock=self._clock)
         report = self._loop.call_soon_threadsafe
-        make = partial(DurableStore, config["data"], report)
+        make = partial(DurableStore, config["data"], report, self._clock)
         return await self._loop.run_in_executor(None, make)
 
     async def _listen(
@@ -173,7 +185,8 @@ class Server:
         for doorway in self._doorways:
             await doorway.aclose()
         self._doorways.clear()
-        self._clock.stop()
+        if self._alarm:
+            self._alarm.stop()
         await self._answer_all()
         kept = asyncio.Event()
         self.node.commits.finish(kept.set)
@@ -216,6 +229,34 @@ class Server:
 
     async def __aexit__(self, *exc: object) -> None:
         await self.aclose()
+
+    def catch_up(self) -> None:
+        """Look at the clock now; on return all is queued, handed out and expired that is due.
+
+        To be called from any thread. A node that does not run has nothing to catch up with: it
+        looks at the clock when it starts.
+        """
+        if (alarm := self._alarm) is None:
+            return
+        if threading.get_ident() == self._loop_thread:
+            alarm.catch_up()
+            return
+        done: Future[None] = Future()
+
+        def catch_up() -> None:
+            try:
+                alarm.catch_up()
+            except BaseException as error:  # noqa: BLE001 - whoever called raises it
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+        with contextlib.suppress(RuntimeError):  # its loop is over already
+            self._loop.call_soon_threadsafe(catch_up)
+        while not (done.done() or self._loop.is_closed()):
+            wait([done], timeout=0.1)
+        if done.done():
+            done.result()
 
     # In a thread
 
@@ -300,15 +341,20 @@ class Server:
             self._given["maxclients"] = str(room)
 
 
-class Clock:
-    """Wakes the node when a job is due, and every second for its housekeeping."""
+class Alarm:
+    """Wakes the node when a job is due, and every second for its housekeeping.
 
-    def __init__(self, node: Node, loop: asyncio.AbstractEventLoop) -> None:
+    On a clock that is not the loop's it cannot tell when a job will be due, and so does not ring.
+    """
+
+    def __init__(self, node: Node, loop: asyncio.AbstractEventLoop, *, rings: bool) -> None:
         self._node = node
         self._loop = loop
         self._due = 0
-        self._alarm: asyncio.TimerHandle | None = None
-        node.schedule = self.schedule
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopped = False
+        node.schedule = self.schedule if rings else lambda: None
+        self._look = node.store.tick if rings else node.store.catch_up
         self._second = loop.call_later(1, self._every_second)
 
     def schedule(self) -> None:
@@ -316,31 +362,37 @@ class Clock:
         due = self._node.store.next_due()
         if due is None or due == self._due:
             return
-        if self._alarm:
-            self._alarm.cancel()
+        if self._timer:
+            self._timer.cancel()
         self._due = due
         delay = max(1, due - self._node.store.now) / 1000
-        self._alarm = self._loop.call_later(delay, self._ring)
+        self._timer = self._loop.call_later(delay, self._ring)
 
     def _ring(self) -> None:
         self._due = 0
-        self._advance()
+        self._advance(self._look)
 
-    def _advance(self) -> None:
-        self._node.store.tick()
+    def catch_up(self) -> None:
+        """Do all that is due now, unless the node stops."""
+        if not self._stopped:
+            self._advance(self._node.store.catch_up)
+
+    def _advance(self, look: Callable[[], None]) -> None:
+        look()
         self._node.serve()
         self._node.end_turn()
 
     def _every_second(self) -> None:
         self._second = self._loop.call_later(1, self._every_second)
-        self._advance()
+        self._advance(self._look)
         self._node.every_second()
 
     def stop(self) -> None:
         """Ring no more."""
+        self._stopped = True
         self._second.cancel()
-        if self._alarm:
-            self._alarm.cancel()
+        if self._timer:
+            self._timer.cancel()
 
 
 def _read_password(config: Config) -> str:

@@ -68,7 +68,10 @@ class Store(Protocol):
     # Jobs and queues
 
     def tick(self) -> None:
-        """Take the time from the clock and do what is due."""
+        """Take the time from the clock and do what is due, as much as fits into one turn."""
+
+    def catch_up(self) -> None:
+        """Take the time from the clock and do all that is due, however much."""
 
     def set_node_id(self, node_id: bytes) -> None: ...
 
@@ -122,7 +125,7 @@ TURN = 2000
 
 
 class LocalStore(RestorableEngine):
-    """The engine on this machine's clock.
+    """The engine on this machine's clock, or on one that is given.
 
     The wall clock is read once; from then on the monotonic clock counts, so a clock that is set
     meanwhile neither shortens nor stretches what a worker was promised.
@@ -130,12 +133,25 @@ class LocalStore(RestorableEngine):
 
     durable = False
 
-    def __init__(self, node_id: bytes = b"", not_before: int = 0) -> None:
-        """Start empty, as the node `node_id` or a new one, at a time not before the one given."""
-        wall = max(time.time_ns(), not_before * 1_000_000)
-        self._offset = wall - time.monotonic_ns()
+    def __init__(
+        self, node_id: bytes = b"", not_before: int = 0, clock: Callable[[], float] | None = None
+    ) -> None:
+        """Start empty.
+
+        Args:
+            node_id: who it is; a new node if nobody.
+            not_before: a time in milliseconds; if the clock is not that far, it starts there.
+            clock: Unix time in seconds; on one that is given, retry times do not scatter.
+        """
+        self._given = clock
+        ticks = time.monotonic_ns() if clock is None else _nanoseconds(clock)
+        wall = time.time_ns() if clock is None else ticks
+        self._offset = max(wall, not_before * 1_000_000) - ticks
         super().__init__(
-            node_id or new_node_id(), self._clock(), serials=random_serials, jitter=_jitter
+            node_id or new_node_id(),
+            self._clock(),
+            serials=random_serials,
+            jitter=_jitter if clock is None else lambda: 0,
         )
 
     @property
@@ -168,18 +184,29 @@ class LocalStore(RestorableEngine):
         """Nothing is held."""
 
     def _clock(self) -> int:
-        return (time.monotonic_ns() + self._offset) // 1_000_000
+        given = self._given
+        ticks = time.monotonic_ns() if given is None else _nanoseconds(given)
+        return (ticks + self._offset) // 1_000_000
 
     def tick(self) -> None:
-        """Take the time from the clock and do what is due."""
+        """Take the time from the clock and do what is due, as much as fits into one turn."""
         now = self._clock()
         if now > self.now:
             self.advance(now, TURN)
+
+    def catch_up(self) -> None:
+        """Take the time from the clock and do all that is due, however much."""
+        self.advance(self._clock())
 
 
 def new_node_id() -> bytes:
     """40 hex digits that no other node has."""
     return urandom(20).hex().encode()
+
+
+def _nanoseconds(clock: Callable[[], float]) -> int:
+    """What a clock says in seconds, to the millisecond: its sums need not be exact."""
+    return round(clock() * 1000) * 1_000_000
 
 
 def random_serials() -> list[bytes]:

@@ -19,9 +19,8 @@ from typing import Any
 
 from redis.exceptions import AuthenticationError, RedisError
 
-from pydisque.async_client import AsyncClient
+from pydisque.async_client import AsyncClient, AsyncReceivedJob
 from pydisque.errors import NoAuthError
-from pydisque.replies import Job
 from pydisque.worker import verdict
 from pydisque.worker.answers import Answers
 from pydisque.worker.appetite import Appetite
@@ -89,7 +88,7 @@ class Core:
         """Work until `stop`; how many jobs were cut short.
 
         Raises:
-            NoAuthError, AuthenticationError: No node lets in who logs in like this, from the start.
+            NoAuthError, UnreachableError: No node lets in who logs in like this, from the start.
         """
         self._loop = asyncio.get_running_loop()
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
@@ -175,7 +174,7 @@ class Core:
             await self._get(sources, timeout=FETCH_WAIT)
 
     async def _get(self, sources: Sequence[bytes], **options: Any) -> int:
-        get = self._client.get_job(sources, withcounters=True, **options)
+        get = self._client.get_jobs(sources, **options)
         self._getting = asyncio.ensure_future(get)
         try:
             jobs = await self._getting
@@ -186,13 +185,14 @@ class Core:
             await self._deliver(jobs)
         return len(jobs)
 
-    async def _deliver(self, jobs: list[Job]) -> None:
+    async def _deliver(self, jobs: list[AsyncReceivedJob]) -> None:
         """Pass jobs on to the executor, but for those that were delivered too often."""
         fetched, handlers = self._tally.fetched, self._plan.handlers
         self._tally.in_hand += len(jobs)
         fresh = []
-        for parts in jobs:
-            job = WorkerJob(*parts)
+        for received in jobs:
+            job = WorkerJob(*received)
+            job.received = received
             fetched[job.name] += 1
             doom = job.additional_deliveries and verdict.before(handlers[job.name], job)
             if doom:
@@ -223,11 +223,11 @@ class Core:
             self._tally.returned[job.name] += 1
         self._tally.in_hand -= len(jobs)
         self._freed.set()
-        await self._client.put_back([(job.name, job.key, job.sent) for job in jobs])
+        await self._client.put_back([job.received for job in jobs])
 
     async def _in_trouble(self, error: RedisError) -> None:
         never = self._tally.last_fetch is None
-        if never and isinstance(error, (NoAuthError, AuthenticationError)):
+        if never and isinstance(error.__cause__ or error, (NoAuthError, AuthenticationError)):
             raise error
         if self._trouble_since is None:  # said once, not with every try
             self._trouble_since = monotonic()
@@ -248,7 +248,8 @@ class Core:
         self._ended.append((job, outcome, seconds))
         if not self._told:
             self._told = True
-            self._loop.call_soon_threadsafe(self._ready.set)
+            with contextlib.suppress(RuntimeError):  # the job was cut short, and all is over
+                self._loop.call_soon_threadsafe(self._ready.set)
 
     async def _answer(self) -> None:
         """Tell the node how jobs ended: all that ended while the last answer was on its way."""
@@ -301,7 +302,7 @@ class Core:
 
     # Stop
 
-    async def _wind_up(self, answer: asyncio.Task[None]) -> int:
+    async def _wind_up(self, answer: asyncio.Task[Any]) -> int:
         """Put back what was not begun, wait for what runs, and cut short what takes too long."""
         await self._put_back(self._executor.take_back())
         self._finishing = True

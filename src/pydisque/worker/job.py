@@ -11,6 +11,7 @@ from math import inf
 from typing import Any
 
 from pydisque.envelope import EARLIER, MARK, unwrap
+from pydisque.put_back import at_most_once
 
 
 class WorkerJob:
@@ -22,7 +23,7 @@ class WorkerJob:
 
     __slots__ = (
         "_headers", "additional_deliveries", "body", "counters", "done", "key", "lease_ends",
-        "lost", "nacks", "name", "renewable", "safe_until", "sent",
+        "lost", "nacks", "name", "received", "renewable", "safe_until", "sent",
     )  # fmt: skip
 
     def __init__(self, queue: bytes, id_: bytes, body: bytes, nacks: int, additional: int) -> None:
@@ -38,6 +39,8 @@ class WorkerJob:
         """How often a worker gave it back as failed."""
         self.additional_deliveries = additional
         """How often it was delivered again because nobody answered for it."""
+        self.received: Any = None
+        """What the client that fetched it calls it."""
         self.counters = (nacks, additional)
         """The same two as the server had them at this delivery."""
         self._headers: dict[str, Any] | None = None
@@ -95,7 +98,7 @@ class WorkerJob:
     @property
     def at_most_once(self) -> bool:
         """Whether it was added with ``retry=0``, and is never delivered again; its ID tells."""
-        return self.key[-1] in b"02468ace"
+        return at_most_once(self.key)
 
     def json(self) -> Any:
         """The body, which is JSON, as a value.

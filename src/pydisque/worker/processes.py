@@ -67,9 +67,9 @@ class Processes(Threads):
         try:
             child.call(job, handler.timeout)
         except (DiedError, TimeoutError):
-            child.close()
             if not self._cutting:
                 self._own.child = _Child(self._functions)
+                child.close()
             raise
         finally:
             del self._children[job]

@@ -171,7 +171,7 @@ class Worker:
 
         Raises:
             ValueError: There is no handler, or one does not fit the executor.
-            redis.exceptions.AuthenticationError, NoAuthError: The password is wrong.
+            NoAuthError, UnreachableError: No node lets in who logs in like this, from the start.
         """
         with self._signals():
             self.start()

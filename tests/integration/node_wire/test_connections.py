@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
+from pydisque.node import Server
 from servers import until
 from wire import Connect, Peer, clients, error, pack, wait_for_blocked
 
@@ -117,3 +120,14 @@ def test_a_monitor_that_does_not_read_is_cut_off(
         return len(clients(peer)) == 1
 
     until(cut_off)
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_who_says_no_more_is_still_answered(durable: bool, tmp_path) -> None:
+    """A client that closes its own side alone gets the replies to what it asked, then the end."""
+    with Server(data=tmp_path if durable else None) as server, Peer(server.address) as peer:
+        peer.raw(pack("ADDJOB", "q", "body", 0) + pack("GETJOB", "FROM", "q") + pack("PING"))
+        peer.sock.shutdown(socket.SHUT_WR)
+        answers = peer.rest()
+        assert answers.startswith(b"+D-")
+        assert answers.endswith(b"$4\r\nbody\r\n+PONG\r\n")

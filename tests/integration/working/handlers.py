@@ -60,7 +60,7 @@ async def awaited(job: WorkerJob) -> None:
         plain(job)
 
 
-class Unpicklable(Exception):
+class UnpicklableError(Exception):
     """An error that no other process can be sent."""
 
     def __init__(self, one: object, two: object) -> None:
@@ -71,4 +71,4 @@ class Unpicklable(Exception):
 def odd(job: WorkerJob) -> None:
     """Fail in an odd way."""
     note(job)
-    raise Unpicklable(1, 2)
+    raise UnpicklableError(1, 2)

@@ -31,9 +31,7 @@ def test_every_job_is_done_once(make_worker, sync_client, queue, notes, executor
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_what_fails_is_tried_again_and_then_dead(
-    make_worker, sync_client, queue, notes, executor
-):
+def test_what_fails_is_tried_again_and_then_dead(make_worker, sync_client, queue, notes, executor):
     """A job that always fails is run max_attempts times; its dead letter tells its whole story."""
     make_worker(executor, max_attempts=3, backoff=Backoff(0, 0), concurrency=2)
     id_ = sync_client.add_job(queue, "fail with a text")
@@ -48,9 +46,7 @@ def test_what_fails_is_tried_again_and_then_dead(
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_a_handler_can_say_what_becomes_of_a_job(
-    make_worker, sync_client, queue, notes, executor
-):
+def test_a_handler_can_say_what_becomes_of_a_job(make_worker, sync_client, queue, notes, executor):
     """Drop forgets the job, Dead buries it at once with its reason, and both run once."""
     worker = make_worker(executor, concurrency=2)
     ids = sync_client.add_jobs(queue, ["drop", "dead of old age"])
@@ -173,8 +169,8 @@ def test_an_error_that_cannot_travel(make_worker, sync_client, queue, notes):
     make_worker("processes", function=handlers.odd, concurrency=1, max_attempts=1)
     sync_client.add_job(queue, "")
     [letter] = letters(sync_client, f"{queue}:dead")
-    assert "Unpicklable" in letter.error
-    assert "raise Unpicklable(1, 2)" in letter.traceback
+    assert "UnpicklableError" in letter.error
+    assert "raise UnpicklableError(1, 2)" in letter.traceback
 
 
 def test_a_coroutine_in_a_process(make_worker, sync_client, queue, notes):

@@ -23,7 +23,7 @@ from .jobs import a_handler, a_job
 def raised(error: BaseException) -> BaseException:
     """The error with a traceback."""
     try:
-        raise error
+        raise error  # noqa: TRY301
     except BaseException as caught:  # noqa: BLE001
         return caught
 
