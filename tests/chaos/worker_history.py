@@ -112,6 +112,8 @@ class Story:
     lives: dict[int, Life] = field(default_factory=dict)
     """By process."""
     troubles: list[Trouble] = field(default_factory=list)
+    calm: float = math.inf
+    """When the last of these was over, and all workers had gone on."""
     letters: list[DeadLetter] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     """What was left at a node in the end, each in a line."""
@@ -141,7 +143,7 @@ class Story:
     def resume_times(self) -> dict[str, list[float]]:
         """By kind of trouble, in how many seconds each worker that met it began jobs again."""
         found: defaultdict[str, list[float]] = defaultdict(list)
-        ends = [*(trouble.began for trouble in self.troubles), math.inf][1:]
+        ends = [*(trouble.began for trouble in self.troubles), self.calm][1:]
         for trouble, until in zip(self.troubles, ends, strict=True):
             for pid in trouble.affected:
                 if self.lives[pid].ended >= until:
@@ -156,15 +158,18 @@ FROM_BEGINNING = ("blackhole-2", "failover")
 def _seconds(begins: list[float], trouble: Trouble, until: float) -> float:
     """From the trouble's end, or beginning, to the end of the longest pause it made.
 
-    Jobs that were there already are begun while the node is gone, so the first is not what counts.
+    Jobs that were there already are begun while the node is gone, so the first is not what counts;
+    and after it pauses come from elsewhere.
     """
     times = [time for time in begins if trouble.began - 1 < time < until]
+    if not times or times[-1] < trouble.over:
+        return math.inf
+    from_beginning = trouble.kind in FROM_BEGINNING
+    latest = trouble.began + 1 if from_beginning else trouble.over + 0.3
     pauses = [
         (after - max(before, trouble.began), after)
         for before, after in pairwise(times)
-        if after > trouble.began
+        if after > trouble.began and before < latest
     ]
-    if not times or times[-1] < trouble.over:
-        return math.inf
     _, again = max(pauses, default=(0.0, 0.0))
-    return max(0.0, again - (trouble.began if trouble.kind in FROM_BEGINNING else trouble.over))
+    return max(0.0, again - (trouble.began if from_beginning else trouble.over))

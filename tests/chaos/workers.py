@@ -203,6 +203,7 @@ class Chaos:
                 else:
                     self._end_somebody(mode)
         finally:
+            self._story.calm = time.monotonic()
             for producer in self._producers:
                 producer.stop()
 
