@@ -1,4 +1,4 @@
-"""make bench [SERVERS="HOST:PORT …"]: the client's cost per call and the node's throughput.
+"""make bench [SERVERS="HOST:PORT …"]: the clients' cost per call and the node's throughput.
 
 Starts nodes of its own; other servers that speak Disque's protocol are measured beside them.
 """
@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+import async_cost
 import click
 import client_cost
 import node_throughput
@@ -44,6 +45,16 @@ def show_client(console: Console, costs: dict[str, dict[str, client_cost.Cost]])
         floor = by_name[client_cost.Floor.name]
         for name, cost in by_name.items():
             ratio = f"{cost.cpu / floor.cpu:.2f}"
+            table.add_row(operation, name, f"{cost.cpu:.1f}", ratio, f"{cost.wall:.1f}")
+    console.print(table)
+
+
+def show_async(console: Console, costs: dict[str, dict[str, client_cost.Cost]]) -> None:
+    table = Table("operation", "client", "CPU µs", "× ours", "wall µs", title="asyncio, per call")
+    for operation, by_name in costs.items():
+        ours = by_name[async_cost.Pydisque.name]
+        for name, cost in by_name.items():
+            ratio = f"{cost.cpu / ours.cpu:.2f}"
             table.add_row(operation, name, f"{cost.cpu:.1f}", ratio, f"{cost.wall:.1f}")
     console.print(table)
 
@@ -90,6 +101,7 @@ def main(servers: tuple[str, ...], rounds: int, calls: int, jobs: int, folder: s
         show_node(console, node_throughput.compare([*targets, *others(servers)], rounds, jobs))
         memory = targets[0]
         show_client(console, client_cost.compare(memory.host, memory.port, rounds, calls))
+        show_async(console, async_cost.compare(memory.host, memory.port, rounds, calls))
 
 
 if __name__ == "__main__":

@@ -23,17 +23,22 @@ from pydisque.errors import (
 from pydisque.pipeline import AsyncPipeline, Pipeline
 from pydisque.replies import Job, JobInfo, QueueStats
 from pydisque.transport import ConnectedNode
+from pydisque.worker import Backoff, Dead, Drop, Hook, Retry, Worker, WorkerJob
 
 __all__ = [
     "AsyncClient",
     "AsyncConnectedNode",
     "AsyncPipeline",
     "AsyncReceivedJob",
+    "Backoff",
     "BadIDError",
     "Client",
     "ConnectedNode",
     "ConnectionLostError",
+    "Dead",
     "DisqueError",
+    "Drop",
+    "Hook",
     "Job",
     "JobInfo",
     "LeavingError",
@@ -49,8 +54,11 @@ __all__ = [
     "Pipeline",
     "QueueStats",
     "ReceivedJob",
+    "Retry",
     "TooLateError",
     "UnreachableError",
+    "Worker",
+    "WorkerJob",
     "__version__",
 ]
 

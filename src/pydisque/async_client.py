@@ -50,9 +50,9 @@ class AsyncReceivedJob(HandedOut):
         """Acknowledge the job, see `AsyncClient.ack_job`."""
         return await self._client.ack_job(self.id)
 
-    async def nack(self) -> int:
-        """Give the job back, see `AsyncClient.nack_job`."""
-        return await self._client.nack_job(self.id)
+    async def nack(self, delay: int | None = None) -> int:
+        """Give the job back, to come again after so many seconds, see `AsyncClient.nack_job`."""
+        return await self._client.nack_job(self.id, delay=delay)
 
     async def working(self) -> int:
         """Put off the job's next delivery, see `AsyncClient.working`."""
@@ -90,6 +90,7 @@ class AsyncClient(Facade[AsyncTransport]):
     _make_transport = AsyncTransport
 
     add_job = _method(commands.add_job)
+    add_json = _method(commands.add_json)
     get_job = _method(commands.get_job)
     ack_job = _method(commands.ack_job)
     fast_ack = _method(commands.fast_ack)

@@ -87,6 +87,7 @@ class AsyncConnection(asyncio.Protocol):
         self._on_lost = on_lost
         self._queued: list[Exchange] = []
         self._size = 0
+        self._one_by_one = True
         self._pending: deque[Exchange] = deque()
         self._heard = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
@@ -106,8 +107,8 @@ class AsyncConnection(asyncio.Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether anybody still waits for a reply, or left without it."""
-        return bool(self._pending or self._queued)
+        """Whether a reply is still to come, be it for somebody who waits or for one who left."""
+        return bool(self._pending) or not all(each.future.cancelled() for each in self._queued)
 
     def is_ready(self) -> bool:
         """Whether a command can be sent now; one sent regardless fails if this is closed.
@@ -164,6 +165,10 @@ class AsyncConnection(asyncio.Protocol):
         if self.closed or self.abandoned:
             exchange.future.set_exception(self._loss(sent=False))
             return
+        if self._one_by_one and not self._pending and not self._queued:
+            self._queued.append(exchange)
+            self._flush()  # nobody to wait for, as far as one can tell
+            return
         if not self._queued:
             self._loop.call_soon(self._flush)
         self._queued.append(exchange)
@@ -178,6 +183,7 @@ class AsyncConnection(asyncio.Protocol):
         if not wanted or self.closed:
             return
         begins = not self._pending
+        self._one_by_one = begins and len(wanted) == 1
         self._pending.extend(wanted)
         if begins:
             self._heard = self._loop.time()

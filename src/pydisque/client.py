@@ -80,6 +80,7 @@ class Client(Facade[Transport]):
     _make_transport = Transport
 
     add_job = _method(commands.add_job)
+    add_json = _method(commands.add_json)
     get_job = _method(commands.get_job)
     ack_job = _method(commands.ack_job)
     fast_ack = _method(commands.fast_ack)

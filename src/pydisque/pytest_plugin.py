@@ -1,20 +1,22 @@
 """pytest fixtures: a node of your own for tests, in memory and in this process.
 
-Installed with pydisque; nothing to import. Ask for `disque_server` or `disque_client`, and for
-`disque_clock` beside them if time is to pass.
+Installed with pydisque; nothing to import. Ask for `disque_server` or `disque_client`, for
+`disque_clock` beside them if time is to pass, and for `disque_worker` to run a worker's handlers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:  # a test run that does not ask for the fixtures need not load any of this
     from pydisque.client import Client
     from pydisque.node import Server
-    from pydisque.testing import Clock
+    from pydisque.testing import Clock, InlineWorker
+    from pydisque.worker import Worker
 
 
 @pytest.fixture
@@ -45,3 +47,17 @@ def disque_client(disque_server: Server) -> Iterator[Client]:
 
     with Client(disque_server.address) as client:
         yield client
+
+
+@pytest.fixture
+def disque_worker(
+    disque_client: Client, disque_clock: Clock
+) -> Iterator[Callable[[Worker | Mapping[str, Callable[[Any], Any]]], InlineWorker]]:
+    """Makes of a `Worker`, or of functions by queue, an `InlineWorker` that runs in the test.
+
+    Its node is `disque_server`, its time `disque_clock`.
+    """
+    from pydisque.testing import InlineWorker  # noqa: PLC0415
+
+    with ExitStack() as stack:
+        yield lambda worker: stack.enter_context(InlineWorker(worker, disque_client, disque_clock))

@@ -1,14 +1,24 @@
-"""What tests of programs that use Disque need: time that moves when a test says so.
+"""What tests of programs that use Disque need: time that moves when they say so, handlers in them.
 
 For any test framework; the pytest fixtures in `pytest_plugin` are made of it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import Any
+from collections.abc import Callable, Mapping
+from contextvars import copy_context
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, Self
 
+from pydisque.client import Client
+from pydisque.dead_letters import DeadLetter
 from pydisque.node import Server
+from pydisque.worker import Dead, Drop, Retry, Worker, WorkerJob, verdict
+from pydisque.worker.handler import Handler
+from pydisque.worker.hooks import Course
+from pydisque.worker.settle import settle
 
 
 class Clock:
@@ -49,3 +59,193 @@ class Clock:
         self._milliseconds += round(seconds * 1000)
         for server in self._servers:
             server.catch_up()
+
+
+class Ended(NamedTuple):
+    """How one delivery of a job ended."""
+
+    job: WorkerJob
+    outcome: str
+    """``"done"``, ``"retried"``, ``"dead"`` or ``"dropped"``, as in ``/metrics``; ``"gone"`` if the
+    job failed and the node knew it no more."""
+    error: BaseException | None = None
+    """What its handler raised, be it asked for as `Retry` is or not."""
+    delay: int | None = None
+    """Seconds until the next attempt, if there is one."""
+
+
+class InlineWorker:
+    """Runs a worker's handlers in the thread that asks, on a node whose time the test moves.
+
+    ::
+
+        clock = Clock()
+        with clock.server() as server, Client(server.address) as client:
+            inline = InlineWorker(worker, client, clock)
+            client.add_json("emails", {"to": "ada"})
+            assert [end.outcome for end in inline.run()] == ["done"]
+
+    What becomes of a job is decided and told to the node by the same code as in a worker: hooks,
+    limits, delays and dead letters are those of the worker given. Pauses before another attempt
+    are the whole ones of the handler's `Backoff`, none of it left out at random. Jobs run one
+    after the other whatever the executor, and only an ``async`` handler's timeout is kept.
+    """
+
+    def __init__(
+        self,
+        worker: Worker | Mapping[str, Callable[[WorkerJob], Any]],
+        client: Client,
+        clock: Clock,
+    ) -> None:
+        """Take the worker, which is not started, or functions by the queues whose jobs they take.
+
+        Args:
+            worker: The worker.
+            client: A client, with replies in bytes, of the node that has the jobs.
+            clock: The node's clock.
+        """
+        self.worker = worker if isinstance(worker, Worker) else _worker_of(worker)
+        self.client = client
+        self.clock = clock
+        self.ended: list[Ended] = []
+        """How every delivery so far has ended."""
+        self._runner: asyncio.Runner | None = None
+
+    def add_json(self, queue: str, value: Any, **options: Any) -> bytes:
+        """Add a job, see `Client.add_json`."""
+        return self.client.add_json(queue, value, **options)
+
+    def add_job(self, queue: str, body: bytes | str, **options: Any) -> bytes:
+        """Add a job, see `Client.add_job`."""
+        return self.client.add_job(queue, body, **options)
+
+    def run(self, *, raise_errors: bool = False, most: int = 10_000) -> list[Ended]:
+        """Run all jobs that are due, and those that handlers add; tell how they ended.
+
+        Args:
+            raise_errors: Raise what a handler raised, but for `Retry`, `Drop` and `Dead`, once the
+                node was told of it. The jobs after it are left for the next run.
+            most: The most jobs to run.
+
+        Raises:
+            RuntimeError: After so many jobs there are still more, or an asyncio loop runs in this
+                thread.
+        """
+        _check_no_loop_runs()
+        course = self.worker.course()
+        for hook in self.worker.hooks:
+            hook.start(self.worker)
+        ended: list[Ended] = []
+        while parts := self.client.get_job(list(course.handlers), nohang=True, withcounters=True):
+            job = WorkerJob(*parts[0])
+            ended.append(self._run(course, job))
+            self.ended.append(ended[-1])
+            if raise_errors and (error := _unasked(ended[-1])):
+                raise error
+            if len(ended) >= most and any(map(self.client.qlen, course.handlers)):
+                raise RuntimeError(f"after {most} jobs there are still more: does one add another?")
+        return ended
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass: what is due by then is in its queue, for the next `run`."""
+        self.clock.advance(seconds)
+
+    @property
+    def errors(self) -> list[BaseException]:
+        """What handlers have raised so far, but for `Retry`, `Drop` and `Dead`."""
+        return [error for end in self.ended if (error := _unasked(end))]
+
+    def dead(self, queue: str) -> list[DeadLetter]:
+        """The dead letters of a queue, the oldest first; they stay where they are.
+
+        Raises:
+            ValueError: The queue has no handler, or one that keeps no dead letters.
+        """
+        handler = self.worker.handlers.get(queue)
+        if handler is None or handler.dead_queue is None:
+            raise ValueError(f"queue {queue!r} has no handler that keeps dead letters")
+        jobs = self.client.qpeek(handler.dead_queue, max(1, self.client.qlen(handler.dead_queue)))
+        letters = (DeadLetter.of_body(job.body) for job in jobs)
+        return [letter for letter in letters if letter]
+
+    def close(self) -> None:
+        """Close the loop of ``async`` handlers, if there were any."""
+        if self._runner is not None:
+            self._runner.close()
+            self._runner = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _run(self, course: Course, job: WorkerJob) -> Ended:
+        """Run a job unless it was delivered too often, and tell the node."""
+        handler = course.handlers[job.name]
+        doom = verdict.before(handler, job)
+        if doom:
+            return self._settle(handler, job, doom, None)
+        error, _ = course.run(job, self._call)
+        if error is not None and not isinstance(error, _OF_A_JOB):
+            raise error  # the test is to end, by Ctrl-C or pytest.fail
+        return self._settle(handler, job, verdict.after(handler, job, error, 1.0), error)
+
+    def _call(self, handler: Handler, job: WorkerJob) -> None:
+        if not handler.is_async:
+            handler.function(job)
+            return
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        self._runner.run(_awaited(handler, job), context=copy_context())
+
+    def _settle(
+        self,
+        handler: Handler,
+        job: WorkerJob,
+        sentence: verdict.Verdict,
+        error: BaseException | None,
+    ) -> Ended:
+        settled = None
+        if not isinstance(sentence, verdict.Leave):
+            info = None if isinstance(sentence, verdict.Ack) else self.client.show(job.key)
+            now = datetime.fromtimestamp(self.clock(), UTC)
+            settled = settle(handler, job, sentence, info, delays=True, at=now)
+        if settled is None:
+            return Ended(job, "gone", error)
+        if settled.command is not None:
+            self.client.pipeline().queue(settled.command).execute()
+        if settled.ack:
+            self.client.ack_job(job.key)
+        delay = None
+        if isinstance(sentence, verdict.Again) and settled.outcome == "retried":
+            delay = sentence.delay
+        return Ended(job, settled.outcome, error, delay)
+
+
+# What a handler may raise as its own business; anything else is the test's.
+_OF_A_JOB = (Exception, SystemExit, asyncio.CancelledError)
+
+
+async def _awaited(handler: Handler, job: WorkerJob) -> None:
+    async with asyncio.timeout(handler.timeout):
+        await handler.function(job)
+
+
+def _unasked(end: Ended) -> BaseException | None:
+    return None if isinstance(end.error, (Retry, Drop, Dead)) else end.error
+
+
+def _worker_of(functions: Mapping[str, Callable[[WorkerJob], Any]]) -> Worker:
+    worker = Worker()
+    for queue, function in functions.items():
+        worker.handler(queue)(function)
+    return worker
+
+
+def _check_no_loop_runs() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError("an asyncio loop runs in this thread: await asyncio.to_thread(inline.run)")

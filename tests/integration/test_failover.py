@@ -19,6 +19,7 @@ import pytest
 import redis
 
 from fake_node import HANG_UP, SILENCE, FakeNode
+from looped_client import LoopedClient
 from pydisque.client import Client
 from pydisque.errors import ConnectionLostError, LeavingError, PausedError
 from servers import NodeProcess, until
@@ -26,6 +27,12 @@ from servers import NodeProcess, until
 Nodes = tuple[NodeProcess, NodeProcess]
 
 PAUSED = b"-PAUSED Queue paused in input, try later\r\n"
+
+
+@pytest.fixture(autouse=True, params=[Client, LoopedClient])
+def each_client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything here holds for both clients."""
+    monkeypatch.setitem(globals(), "Client", request.param)
 
 
 @pytest.fixture(scope="module")

@@ -57,7 +57,7 @@ def test_they_are_listed_with_their_meaning(pytester):
     listed = pytester.runpytest_subprocess("--fixtures").stdout
     listed.fnmatch_lines([
         *("disque_clock -- *", "    *clock*", "disque_server -- *", "    *node*"),
-        *("disque_client -- *", "    *client*"),
+        *("disque_client -- *", "    *client*", "disque_worker -- *", "    *runs in the test*"),
     ])  # fmt: skip
 
 
@@ -95,6 +95,32 @@ def test_with_a_clock(pytester):
     pytester.runpytest_subprocess("-p", "no:xdist").assert_outcomes(passed=4)
 
 
+def test_with_a_worker(pytester):
+    """Handlers run in the test that asks, each test with a node of its own."""
+    pytester.makepyfile(
+        """
+        import threading
+
+        def test_inline(disque_worker):
+            ran = []
+            inline = disque_worker({"q": lambda job: ran.append(threading.current_thread())})
+            inline.add_job("q", "body", delay=60)
+            assert inline.run() == []
+            inline.advance(60)
+            assert len(inline.run()) == 1
+            assert ran == [threading.main_thread()]
+
+        def test_coroutines_leave_nothing(disque_worker, disque_client):
+            async def handle(job):
+                pass
+
+            disque_client.add_job("q", "body")
+            assert [end.outcome for end in disque_worker({"q": handle}).run()] == ["done"]
+        """
+    )
+    pytester.runpytest_subprocess("-p", "no:xdist").assert_outcomes(passed=2)
+
+
 def test_who_does_not_use_them_does_not_pay(pytester):
     """A test run that asks for neither loads no part of the node."""
     pytester.makepyfile(
@@ -102,7 +128,8 @@ def test_who_does_not_use_them_does_not_pay(pytester):
         import sys
 
         def test_nothing_is_loaded():
-            assert not {"uvloop", "pydisque.node", "pydisque.testing"} & set(sys.modules)
+            heavy = {"uvloop", "pydisque.node", "pydisque.testing", "pydisque.worker"}
+            assert not heavy & set(sys.modules)
         """
     )
     pytester.runpytest_subprocess("-p", "no:xdist").assert_outcomes(passed=1)

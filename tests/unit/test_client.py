@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import pickle
-import socket
-import ssl
-from pathlib import Path
 
 import pytest
 import redis
 
 import pydisque
+from client_nodes import CERTIFICATE, FakeTLSNode, FakeUnixNode
 from fake_node import FakeNode, array, bulk
 from pydisque import Client, DisqueError, Job, JobInfo
 from pydisque.client import Client as ClientOfOldImports
 
 ID = b"D-dcb833cf-8YL1NT17e9+wsA/09NqxscQI-05a1"
 JOB = array(bulk(b"q"), bulk(ID), bulk(b"body"), bulk(b"nacks"), b":1\r\n", bulk(b"ad"), b":2\r\n")
-
-# Its own authority, for localhost, until 2125.
-CERTIFICATE = Path(__file__).with_name("localhost.pem")
 
 ADD_JOB = (
     "queue_name, job, timeout=200, replicate=None, delay=None, retry=None, ttl=None, maxlen=None,"
@@ -163,31 +157,6 @@ def test_unix_socket(tmp_path, monkeypatch):
         assert client.ping() is True
         assert client.connected_node.host == node.path
         assert client.get_connection().ping() is True
-
-
-class FakeUnixNode(FakeNode):
-    """The same on a Unix socket."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.path = path
-
-    def start(self):
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(self.path)
-        self._listener.listen()
-        self._spawn(self._accept, self._listener)
-        return self
-
-
-class FakeTLSNode(FakeNode):
-    """The same behind TLS."""
-
-    def _serve(self, sock):
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(CERTIFICATE)
-        with contextlib.suppress(OSError):  # a client that does not trust us hangs up
-            super()._serve(context.wrap_socket(sock, server_side=True))
 
 
 def test_tls():

@@ -12,6 +12,7 @@ import pytest
 import redis.exceptions
 
 from fake_node import HANG_UP, SILENCE, FakeNode, array, bulk
+from looped_client import LoopedClient
 from pydisque import (
     Client,
     ConnectionLostError,
@@ -22,9 +23,16 @@ from pydisque import (
     UnreachableError,
 )
 from pydisque.connection import SLACK
+from servers import until
 
 LEAVING = b"-LEAVING This node is leaving the cluster, please connect to a different one\r\n"
 LOADING = b"-LOADING Disque is loading the dataset in memory\r\n"
+
+
+@pytest.fixture(autouse=True, params=[Client, LoopedClient])
+def each_client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything here holds for both clients."""
+    monkeypatch.setitem(globals(), "Client", request.param)
 
 
 @pytest.fixture
@@ -376,4 +384,4 @@ def test_following_moves_to_where_jobs_are_made(two):
     with client_of(first, follow_jobs=True) as client:
         for _ in range(4):
             assert len(client.get_job(["q"], count=25)) == 25
-        assert client.connected_node.port == second.port
+        until(lambda: client.connected_node.port == second.port)

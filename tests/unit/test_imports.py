@@ -16,6 +16,9 @@ ROOT = Path(pydisque.__file__).parent
 # Each may import what stands before it in this list, in the package at large.
 LAYERS = [
     "errors",
+    "envelope",
+    "dead_letters",
+    "tracing",
     "arguments",
     "replies",
     "addresses",
@@ -74,6 +77,31 @@ NODE_LAYERS = [
     "server",
 ]
 
+# The same for the worker, which may also import all of the client.
+WORKER_LAYERS = [
+    "job",
+    "handler",
+    "tally",
+    "hooks",
+    "verdict",
+    "settle",
+    "leases",
+    "appetite",
+    "executor",
+    "threads",
+    "tasks",
+    "processes",
+    "executors",
+    "plan",
+    "renewal",
+    "answers",
+    "core",
+    "metrics",
+    "tracing",
+    "health",
+    "worker",
+]
+
 PURE = [
     *("arguments", "replies", "addresses", "binding", "command", "commands", "nodes", "journey"),
     "put_back",
@@ -93,6 +121,8 @@ PURE = [
         "node/waiting",
         "node/arguments",
     ),
+    *("envelope", "dead_letters", "worker/job", "worker/handler", "worker/verdict"),
+    *("worker/settle", "worker/leases", "worker/appetite", "worker/plan"),
 ]
 NOT_IN_PURE = {"asyncio", "socket", "select", "sqlite3", "time", "random", "redis", "hiredis", "os"}
 
@@ -100,12 +130,16 @@ NOT_IN_PURE = {"asyncio", "socket", "select", "sqlite3", "time", "random", "redi
 def imports_of(path: Path) -> set[str]:
     """Every module a file imports, at its head or within a function."""
     found = set()
-    for part in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    for part in tree.body[:]:
+        if isinstance(part, ast.If) and ast.unparse(part.test) == "TYPE_CHECKING":
+            tree.body.remove(part)  # calls nothing
+    for part in ast.walk(tree):
         if isinstance(part, ast.Import):
             found |= {alias.name for alias in part.names}
         elif isinstance(part, ast.ImportFrom):
             names = {f"{part.module}.{alias.name}" for alias in part.names}
-            package = part.module in {"pydisque", "pydisque.node"}
+            package = part.module in {"pydisque", "pydisque.node", "pydisque.worker"}
             found |= names if package else {part.module or ""}
     return found
 
@@ -127,11 +161,22 @@ def test_a_module_of_the_node_imports_only_what_is_below_it(name):
     assert ours <= below
 
 
+@pytest.mark.parametrize("name", WORKER_LAYERS)
+def test_a_module_of_the_worker_imports_only_what_is_below_it(name):
+    """No file of the worker calls upward or knows the node; annotations may name anything."""
+    below = {f"pydisque.worker.{other}" for other in WORKER_LAYERS[: WORKER_LAYERS.index(name)]}
+    below |= {f"pydisque.{other}" for other in LAYERS} | {"pydisque.__version__"}
+    ours = {m for m in imports_of(ROOT / "worker" / f"{name}.py") if m.startswith("pydisque")}
+    assert ours <= below
+
+
 def test_every_module_has_its_layer():
-    """A new file of the client or the node is put into one of the lists above."""
+    """A new file of the client, the node or the worker is put into one of the lists above."""
     tools = {"__init__", "__main__", "cli", "demo", "logs", "pytest_plugin", "systemd", "testing"}
     assert {path.stem for path in ROOT.glob("*.py")} - tools == set(LAYERS)
     assert {path.stem for path in (ROOT / "node").glob("*.py")} - tools == set(NODE_LAYERS)
+    worker = {path.stem for path in (ROOT / "worker").glob("*.py")}
+    assert worker - {"__init__"} == set(WORKER_LAYERS)
 
 
 @pytest.mark.parametrize("name", PURE)

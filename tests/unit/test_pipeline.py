@@ -6,10 +6,17 @@ import pytest
 import redis.exceptions
 
 from fake_node import HANG_UP, FakeNode
+from looped_client import LoopedClient
 from pydisque import Client, ConnectionLostError, MaxLenError, PausedError
 from pydisque.routing import PIECE_COMMANDS
 
 PAUSED = b"-PAUSED Queue paused in input, try later\r\n"
+
+
+@pytest.fixture(autouse=True, params=[Client, LoopedClient])
+def each_client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything here holds for both clients."""
+    monkeypatch.setitem(globals(), "Client", request.param)
 
 
 @pytest.fixture

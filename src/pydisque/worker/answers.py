@@ -1,33 +1,29 @@
 """Tells the node what became of jobs: acknowledged, to be tried again, dead.
 
 An answer that finds no node is given again until it does. Nothing here decides anything about a
-job; that is `verdict`'s.
+job; that is `verdict`'s, and what to send for it is `settle`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from random import random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from redis.exceptions import RedisError
 
 from pydisque.async_client import AsyncClient
-from pydisque.dead_letters import DeadLetter
-from pydisque.envelope import EARLIER, wrap
 from pydisque.replies import JobInfo
 from pydisque.worker import verdict
 from pydisque.worker.executor import StaleError
 from pydisque.worker.job import WorkerJob
+from pydisque.worker.plan import Plan
+from pydisque.worker.settle import Settlement, settle
 from pydisque.worker.tally import Tally
-from pydisque.worker.verdict import Ack, Again, Bury, text_of, trace_of
-
-if TYPE_CHECKING:
-    from pydisque.worker.core import Plan
+from pydisque.worker.verdict import Ack, Again, Bury, Leave
 
 logger = logging.getLogger("pydisque.worker")
 
@@ -76,9 +72,7 @@ class Answers:
             for job, outcome in ended
             if not isinstance(outcome, StaleError)
         ]
-        dropped = [job for job, sentence in verdicts if isinstance(sentence, Ack)]
-        await self._drop(dropped)
-        await self._fail([(job, s) for job, s in verdicts if isinstance(s, (Again, Bury))])
+        await self._settle([(job, said) for job, said in verdicts if not isinstance(said, Leave)])
         return await self._still_ours(stale)
 
     async def cut_short(self, jobs: list[WorkerJob]) -> None:
@@ -96,6 +90,8 @@ class Answers:
 
     async def _ack(self, ids: Sequence[bytes]) -> None:
         """Acknowledge, however long it takes."""
+        if not ids:
+            return
         ack = self._client.fast_ack if self._plan.fast_ack else self._client.ack_job
         while True:
             try:
@@ -106,12 +102,6 @@ class Answers:
             else:
                 self._silent = False
                 return
-
-    async def _drop(self, jobs: list[WorkerJob]) -> None:
-        if jobs:
-            await self._ack([job.key for job in jobs])
-            for job in jobs:
-                self._tally.dropped[job.name] += 1
 
     async def _still_ours(self, jobs: list[WorkerJob]) -> list[WorkerJob]:
         """Of jobs that waited longer than it was certain, those that nobody else was given."""
@@ -133,97 +123,62 @@ class Answers:
         infos = await pipeline.execute(raise_on_error=False)
         return [None if isinstance(info, Exception) else info for info in infos]
 
-    # Failures
+    async def _settle(self, verdicts: list[tuple[WorkerJob, Ack | Again | Bury]]) -> None:
+        """Carry out verdicts, all at once.
 
-    async def _fail(self, verdicts: list[tuple[WorkerJob, Again | Bury]]) -> None:
-        """Give back jobs that failed, or bury them.
-
-        Whatever goes wrong in this leaves the job to its RETRY, which brings it back.
+        Whatever goes wrong with a job that failed leaves it to its RETRY, which brings it back.
         """
-        if not verdicts:
-            return
-        infos = await self._show([job for job, _ in verdicts])
-        delays: defaultdict[int, list[WorkerJob]] = defaultdict(list)
-        for (job, sentence), info in zip(verdicts, infos, strict=True):
-            if info is None:
+        failed = [job for job, said in verdicts if not isinstance(said, Ack)]
+        infos = dict(zip(failed, await self._show(failed), strict=True))
+        delays = bool(failed) and await self.starts_lease_at_delivery()
+        now = datetime.now(UTC)
+        settlements = []
+        for job, said in verdicts:
+            handler = self._plan.handlers[job.name]
+            settled = settle(handler, job, said, infos.get(job), delays=delays, at=now)
+            if settled is not None:
+                settlements.append((job, settled))
+            else:
                 logger.warning(
                     "job %s of %s: failed, and the node knows it no more", job.id, job.queue
                 )
-            elif isinstance(sentence, Again) and sentence.delay < info.ttl:
-                delays[sentence.delay].append(job)
-            else:
-                await self._try("bury", [job], self._bury(job, _last(sentence)))
-        for delay, jobs in delays.items():
-            known = {job: info for (job, _), info in zip(verdicts, infos, strict=True) if info}
-            await self._try("give back", jobs, self._again(jobs, delay, known))
+        over = await self._send(settlements)
+        await self._ack([job.key for job, settled in over if settled.ack])
+        for job, settled in over:
+            self._tally.count(settled.outcome, job.name)
+            self._tell(job, settled)
 
-    async def _try(self, what: str, jobs: list[WorkerJob], attempt: Any) -> None:
-        try:
-            await attempt
-        except RedisError as error:
-            ids = ", ".join(job.id for job in jobs)
-            logger.warning("cannot %s %s, which will come again by RETRY: %s", what, ids, error)
+    async def _send(
+        self, settlements: list[tuple[WorkerJob, Settlement]]
+    ) -> list[tuple[WorkerJob, Settlement]]:
+        """Send what is to be sent before an ACKJOB; those with which that went well."""
+        pipeline = self._client.pipeline()
+        sent = [job for job, settled in settlements if settled.command is not None]
+        for _, settled in settlements:
+            if settled.command is not None:
+                pipeline.queue(settled.command)
+        results = dict(zip(sent, await pipeline.execute(raise_on_error=False), strict=True))
+        for job, result in results.items():
+            if isinstance(result, Exception):
+                text = "job %s of %s: not answered for, so it will come again by RETRY: %s"
+                logger.warning(text, job.id, job.queue, result)
+        return [
+            (job, settled)
+            for job, settled in settlements
+            if not isinstance(results.get(job), Exception)
+        ]
 
-    async def _again(
-        self, jobs: list[WorkerJob], delay: int, known: dict[WorkerJob, JobInfo]
-    ) -> None:
-        if not delay:
-            await self._client.nack_job(*(job.key for job in jobs))
-        elif await self.starts_lease_at_delivery():
-            await self._client.nack_job(*(job.key for job in jobs), delay=delay)
-        else:
-            for job in jobs:
-                await self._add_again(job, delay, known[job])
-        for job in jobs:
-            self._tally.retried[job.name] += 1
-
-    async def _add_again(self, job: WorkerJob, delay: int, info: JobInfo) -> None:
-        """Where NACK knows no delay: the job as a new one that does, then no more of the old."""
-        earlier = {
-            "id": job.first_id,
-            "nacks": job.nacks + 1,
-            "additional_deliveries": job.additional_deliveries,
-        }
-        await self._client.add_job(
-            job.name,
-            wrap(job.sent, {EARLIER: earlier}),
-            delay=delay,
-            ttl=info.ttl,
-            retry=info.retry,
-            replicate=info.repl,
-        )
-        await self._client.ack_job(job.key)
-
-    async def _bury(self, job: WorkerJob, sentence: Bury) -> None:
-        handler = self._plan.handlers[job.name]
-        if handler.dead_queue is None:
-            logger.error("job %s of %s: given up: %s", job.id, job.queue, sentence.reason)
-            await self._drop([job])
-            return
-        letter = DeadLetter(
-            job.queue, job.first_id, job.nacks, job.additional_deliveries, sentence.reason,
-            sentence.traceback, datetime.now(UTC).isoformat(timespec="seconds"),
-            job.body, job.headers,
-        )  # fmt: skip
-        await self._client.add_job(handler.dead_queue, letter.to_body(), ttl=handler.dead_ttl)
-        await self._ack([job.key])
-        self._tally.dead[job.name] += 1
-        logger.error(
-            "job %s of %s: dead, see %s: %s", job.id, job.queue, handler.dead_queue, sentence.reason
-        )
+    def _tell(self, job: WorkerJob, settled: Settlement) -> None:
+        if settled.outcome == "dead":
+            queue = self._plan.handlers[job.name].dead_queue
+            logger.error("job %s of %s: dead, see %s: %s", job.id, job.queue, queue, settled.reason)
+        elif settled.reason:
+            logger.error("job %s of %s: given up: %s", job.id, job.queue, settled.reason)
 
     def _complain(self, what: str, error: Exception) -> None:
         if not self._silent:
             self._silent = True
             logger.warning("cannot %s, and go on trying: %s", what, error)
-
-
-def _last(sentence: Again | Bury) -> Bury:
-    if isinstance(sentence, Bury):
-        return sentence
-    error = sentence.error
-    text = f"{text_of(error)}; its ttl is over before it could be tried again in {sentence.delay} s"
-    return Bury(text, trace_of(error))
 
 
 def _text(value: bytes | str) -> str:

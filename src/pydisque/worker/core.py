@@ -11,8 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from random import random
 from time import monotonic
 from typing import Any
@@ -25,9 +24,9 @@ from pydisque.worker import verdict
 from pydisque.worker.answers import Answers
 from pydisque.worker.appetite import Appetite
 from pydisque.worker.executor import Executor, StaleError
-from pydisque.worker.handler import Handler
 from pydisque.worker.job import WorkerJob
 from pydisque.worker.leases import SHORTEST
+from pydisque.worker.plan import Plan
 from pydisque.worker.renewal import Renewal
 from pydisque.worker.tally import Tally
 
@@ -44,27 +43,6 @@ LONGEST_WAIT = 1.0
 
 # Seconds that the last answers get when all else is over.
 LAST_ANSWERS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a core is to do, and with what."""
-
-    nodes: Any
-    options: Mapping[str, Any]
-    """For `AsyncClient`."""
-    handlers: Mapping[bytes, Handler]
-    """By queue."""
-    sources: Sequence[bytes]
-    """The queues to fetch from; one that is there twice is asked twice in each pass."""
-    strict: bool
-    """Whether a queue is asked only when those before it are empty."""
-    concurrency: int
-    ahead: int
-    """The most jobs to fetch before there is room to run them."""
-    grace: float
-    """Seconds that running jobs get when the worker stops."""
-    fast_ack: bool
 
 
 class Core:

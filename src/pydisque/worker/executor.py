@@ -31,12 +31,14 @@ class Executor(Protocol):
 
     def take_back(self) -> list[WorkerJob]:
         """The jobs not yet begun, which will not be."""
+        ...
 
     def lose(self, job: WorkerJob) -> None:
         """The lease of a running job is lost; let the job know, if it can be told."""
 
     def running(self) -> list[WorkerJob]:
         """The jobs that run now."""
+        ...
 
     def cut_short(self) -> None:
         """End what runs, where that is possible; called in any thread, and may take a moment."""

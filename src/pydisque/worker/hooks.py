@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydisque.worker.handler import Dead, Drop, Handler, Retry
 from pydisque.worker.job import WorkerJob
+
+if TYPE_CHECKING:
+    from pydisque.worker.worker import Worker
 
 logger = logging.getLogger("pydisque.worker")
 
@@ -19,6 +22,9 @@ class Hook:
     A hook is called where the handler runs: in its thread, or in its task; with
     ``executor="processes"`` in the thread that waits for the process.
     """
+
+    def start(self, worker: Worker) -> None:
+        """A worker with this hook is about to begin; called where it is started, each time."""
 
     def before(self, job: WorkerJob) -> None:
         """A job is about to run. What this raises counts as raised by the handler."""
@@ -103,12 +109,12 @@ class Course:
 
     def _end(self, job: WorkerJob, error: BaseException | None, seconds: float) -> None:
         """Call what comes after; a hook that fails is told of, and has no say."""
-        try:
-            if error is None:
-                for after in self._after:
-                    after(job, seconds)
-            else:
-                for on_error in self._error:
-                    on_error(job, error, seconds)
-        except Exception:
-            logger.exception("a hook failed after job %s", job.id)
+        hooks: Sequence[Callable[..., None]] = self._after
+        arguments: tuple[Any, ...] = (job, seconds)
+        if error is not None:
+            hooks, arguments = self._error, (job, error, seconds)
+        for hook in hooks:
+            try:
+                hook(*arguments)
+            except Exception:
+                logger.exception("a hook failed after job %s", job.id)

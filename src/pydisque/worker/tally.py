@@ -5,9 +5,25 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+OUTCOMES = {
+    "done": "done",
+    "retried": "retried",
+    "dead": "dead",
+    "dropped": "dropped",
+    "returned": "returned",
+    "lease_lost": "lost",
+    "cut_short": "cut_short",
+}
+"""What can become of a job, in the words of `/health` and `/metrics`: the counter of each."""
+
 
 def _counter() -> Counter[bytes]:
     return Counter()
+
+
+def readable(queue: bytes) -> str:
+    """A queue's name for tools that take only proper text; bytes that are none are escaped."""
+    return queue.decode("utf-8", "backslashreplace")
 
 
 @dataclass(slots=True)
@@ -36,3 +52,11 @@ class Tally:
     """When a node last answered a fetch, with or without a job; steady clock, None: never."""
     wanting_since: float | None = None
     """Since when the worker has had room for more jobs; None while it has its hands full."""
+
+    def outcomes(self, queue: bytes) -> dict[str, int]:
+        """How many of a queue's jobs ended in each way of `OUTCOMES`; for any thread."""
+        return {outcome: getattr(self, counter)[queue] for outcome, counter in OUTCOMES.items()}
+
+    def count(self, outcome: str, queue: bytes) -> None:
+        """One more job of a queue has ended so."""
+        getattr(self, OUTCOMES[outcome])[queue] += 1

@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from time import monotonic
 from typing import Any
 
@@ -35,6 +36,7 @@ class Tasks:
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="pydisque-jobs", daemon=True)
         self._over = threading.Event()
+        self._context = copy_context()
         self._sync: ThreadPoolExecutor | None = None
         if not all(handler.is_async for handler in course.handlers.values()):
             self._sync = ThreadPoolExecutor(concurrency, "pydisque-job")
@@ -95,7 +97,8 @@ class Tasks:
             if job.safe_until < monotonic():
                 self._report(job, StaleError(), 0.0)
             else:
-                self._running[job] = self._loop.create_task(self._run(job))
+                run = self._run(job)  # in a context of its own: what a handler sets is its own
+                self._running[job] = self._loop.create_task(run, context=self._context.copy())
 
     async def _run(self, job: WorkerJob) -> None:
         error, seconds = await self._course.run_async(job, self._call)
@@ -107,7 +110,8 @@ class Tasks:
         async with asyncio.timeout(handler.timeout):
             if handler.is_async:
                 return await handler.function(job)
-            return await self._loop.run_in_executor(self._sync, handler.function, job)
+            run = copy_context().run  # what hooks have set, such as the current trace
+            return await self._loop.run_in_executor(self._sync, run, handler.function, job)
 
     def _cancel(self, job: WorkerJob) -> None:
         task = self._running.get(job)

@@ -12,17 +12,19 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Self, TypeVar
-
-import uvloop
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydisque.worker import executors
-from pydisque.worker.core import Core, Plan
+from pydisque.worker.core import Core
 from pydisque.worker.executor import Executor
 from pydisque.worker.executors import EXECUTORS, ExecutorName
 from pydisque.worker.handler import Backoff, Handler
 from pydisque.worker.hooks import Course, Hook, LogHook
+from pydisque.worker.plan import Plan
 from pydisque.worker.tally import Tally
+
+if TYPE_CHECKING:
+    from pydisque.worker.health import Door
 
 F = TypeVar("F", bound=Callable[[Any], Any])
 
@@ -77,7 +79,8 @@ class Worker:
             prefetch: The most jobs to fetch before there is room to run them. Only short jobs are
                 fetched ahead, so many as begin within a twentieth of a second.
             fast_ack: Acknowledge with FASTACK: cheaper in a cluster, and less certain.
-            http: ``"host:port"`` on which to serve ``/health`` and ``/metrics``.
+            http: Where to serve ``/health`` and ``/metrics``: ``"host:port"``, ``"[::1]:port"``, or
+                ``":port"`` for loopback alone. Port 0 is any free one, see `http_address`.
             hooks: Called around every job, in this order, after the one that logs.
             **options: What `AsyncClient` takes.
 
@@ -94,17 +97,18 @@ class Worker:
             raise ValueError(f"grace must be 0 seconds or more, not {grace!r}")
         self.nodes = nodes
         self.concurrency = concurrency
-        self.executor = executor
+        self.executor: ExecutorName | None = executor
         self.queues = _weights(queues)
         self.strict = strict
         self.grace = grace
         self.prefetch = prefetch
         self.fast_ack = fast_ack
-        self.http = http
         self.options = options
         self.tally = Tally()
         self.hooks: list[Hook] = [LogHook(), *hooks]
         self.handlers: dict[str, Handler] = {}
+        self.http = http
+        self._door: Door | None = None
         self._core: Core | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -178,18 +182,34 @@ class Worker:
             return self.join()
 
     def start(self) -> None:
-        """Begin to work in the background; see `stop` and `join`."""
+        """Begin to work in the background; see `stop` and `join`.
+
+        Raises:
+            ValueError: As for `run`, or `http` is no address.
+            OSError: The address to serve HTTP on is taken, or not ours.
+        """
         with self._lock:
             if self._thread is not None:
                 raise RuntimeError("this worker runs already")
             plan, executor = self._prepare()
             self._stops, self._cut, self._failure = 0, 0, None
+            self.tally.wanting_since = None
+            self._open_door()
+            for hook in self.hooks:
+                hook.start(self)
             ready = threading.Event()
             self._thread = threading.Thread(
                 target=self._run, args=(plan, executor, ready), name="pydisque-worker", daemon=True
             )
             self._thread.start()
         ready.wait()
+
+    def _open_door(self) -> None:
+        if self.http is not None:
+            from pydisque.worker.health import Door  # noqa: PLC0415 - most need no HTTP
+
+            self._door = Door(self, self.http)
+            self._door.open()
 
     def stop(self) -> None:
         """Begin the end, as the first signal does; called again: end now. Returns at once."""
@@ -199,6 +219,16 @@ class Worker:
             if core is None or loop is None or loop.is_closed():
                 return
             loop.call_soon_threadsafe(core.stop if self._stops == 1 else core.hurry)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the end has begun."""
+        return self._stops > 0
+
+    @property
+    def http_address(self) -> str | None:
+        """Where ``/health`` and ``/metrics`` are served now, as ``host:port``."""
+        return self._door.address if self._door else None
 
     def join(self, timeout: float | None = None) -> int:
         """Wait for the end; how many jobs were cut short.
@@ -258,6 +288,8 @@ class Worker:
         return plan, executors.choose(self.executor, course, self.concurrency)
 
     def _run(self, plan: Plan, executor: Executor, ready: threading.Event) -> None:
+        import uvloop  # noqa: PLC0415 - who imports this may be no worker
+
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 self._core = Core(plan, executor, self.tally)
@@ -266,6 +298,8 @@ class Worker:
         except BaseException as error:  # noqa: BLE001 - whoever joins raises it
             self._failure = error
         finally:
+            if self._door:
+                self._door.close()
             ready.set()
 
     async def _work(self, core: Core, ready: threading.Event) -> int:
