@@ -101,7 +101,7 @@ class Proxy:
         self._wires.add(wire)
         try:
             await wire.carry(reader, self._target)
-        except OSError:
+        except (OSError, asyncio.CancelledError):  # the latter when all is over
             pass
         finally:
             self._wires.discard(wire)
