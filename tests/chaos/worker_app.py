@@ -131,7 +131,9 @@ def make() -> Worker:
         concurrency=_settings["concurrency"],
         grace=_settings["grace"],
     )
-    worker.handler("work", backoff=Backoff(0.5, 2))(function)
+    worker.handler(
+        "work", max_additional_deliveries=_settings["deliveries"], backoff=Backoff(0.5, 2)
+    )(function)
     worker.handler(
         "deadly",
         max_attempts=DEADLY_LIMIT + 1,

@@ -106,6 +106,8 @@ class Story:
 
     executor: str
     grace: float
+    deliveries: int = 5
+    """The max_additional_deliveries of jobs that end no workers."""
     adds: list[Add] = field(default_factory=list)
     runs: defaultdict[str, list[Run]] = field(default_factory=lambda: defaultdict(list))
     """By job ID."""

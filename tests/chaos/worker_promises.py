@@ -125,7 +125,7 @@ class Promises:
         for letter in self._story.letters:
             runs = self._story.runs.get(letter.id, [])
             reasons = [reason for run in runs for reason in self.reasons(run)]
-            allowed = DEADLY_LIMIT if letter.queue == "deadly" else 5
+            allowed = DEADLY_LIMIT if letter.queue == "deadly" else self._story.deliveries
             attempts = allowed + 1 if letter.queue == "deadly" else 10
             silent = sum(not reason.nacked for reason in reasons)
             if silent <= allowed and sum(reason.nacked for reason in reasons) < attempts:

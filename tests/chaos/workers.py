@@ -56,6 +56,8 @@ class Plan(NamedTuple):
     workers: int = 4
     concurrency: int = 8
     grace: float = 2.0
+    deliveries: int = 5
+    """The max_additional_deliveries of jobs that end no workers."""
     pause: float = 1.0
     """Seconds between two deaths at most."""
     durability: str = "always"
@@ -98,6 +100,7 @@ class Outcome(NamedTuple):
             yield f"runs that ended {outcome or 'with their process'}", str(number)
         yield "jobs run to their end twice or more", str(self._doubles())
         yield "begun after a later delivery of the same", str(self._late())
+        yield "begun again by the worker that had done it", str(self._own())
         yield "dead letters", str(len(story.letters))
         for what, number in sorted(self.explained.items()):
             yield f"delivered again: {what}", str(number)
@@ -108,6 +111,17 @@ class Outcome(NamedTuple):
     def _doubles(self) -> int:
         return sum(
             sum(run.outcome == "done" for run in runs) > 1 for runs in self.story.runs.values()
+        )
+
+    def _own(self) -> int:
+        """Runs in a worker that had run the job to its end itself, and could not tell the node."""
+        return sum(
+            any(
+                other.outcome == "done" and other.ended < run.begun and other.worker == run.worker
+                for other in runs
+            )
+            for runs in self.story.runs.values()
+            for run in runs
         )
 
     def _late(self) -> int:
@@ -127,7 +141,7 @@ class Chaos:
         self._nodes = nodes
         self._proxies = proxies
         self._random = random.Random(plan.seed)
-        self._story = Story(plan.executor, plan.grace)
+        self._story = Story(plan.executor, plan.grace, plan.deliveries)
         self._mix = Mix(random.Random(f"{plan.seed} jobs"), 0.002 if plan.troubled else 0.01)
         self._violations: list[Violation] = []
         self._log = folder / "runs"
@@ -170,6 +184,7 @@ class Chaos:
             "executor": self._plan.executor,
             "concurrency": self._plan.concurrency,
             "grace": self._plan.grace,
+            "deliveries": self._plan.deliveries,
             "log": str(self._log),
         }
 
@@ -346,7 +361,7 @@ def run(plan: Plan) -> Outcome:
 def main() -> None:
     """Run from the command line; exit with 1 when a promise was broken."""
     parser = argparse.ArgumentParser(description="Kill workers, again and again.")
-    for name in ("deaths", "rate", "workers", "concurrency"):
+    for name in ("deaths", "rate", "workers", "concurrency", "deliveries"):
         parser.add_argument(f"--{name}", type=int, default=getattr(Plan(), name))
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     parser.add_argument("--executor", choices=("threads", "asyncio", "processes"),

@@ -25,6 +25,7 @@ def worker(address: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A worker in a process of its own."""
     settings = {
         "nodes": [address], "log": str(log), "executor": "threads", "concurrency": 1, "grace": 5,
+        "deliveries": 5,
     }  # fmt: skip
     environment = {**os.environ, CONFIG: json.dumps(settings), "PYTHONPATH": str(TESTS)}
     with subprocess.Popen([sys.executable, "-m", "chaos.worker_app"], env=environment) as process:
