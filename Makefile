@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST ?= $(BIN)/python -m pytest -n 2
 
-.PHONY: help demo test lint format types unit bench bench-workers fuzz chaos docs clean
+.PHONY: help demo test lint format types unit bench bench-workers fuzz chaos chaos-workers soak docs clean
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
@@ -54,6 +54,12 @@ fuzz: $(VENV)/.dev  ## a million random and mutated requests at a node's port
 
 chaos: $(VENV)/.dev  ## 200 kills of a working node; OPTIONS="--kills N --seed N --durability D --plug --faults"
 	$(BIN)/python tests/chaos/chaos.py $(OPTIONS)
+
+chaos-workers: $(VENV)/.dev  ## 100 deaths of workers at work; OPTIONS="--deaths N --seed N --executor E --modes M,M --nodes N"
+	$(BIN)/python tests/chaos/workers.py $(OPTIONS)
+
+soak: $(VENV)/.dev  ## a worker under steady load, watched; OPTIONS="--minutes N --rate N --executor E --json FILE"
+	$(BIN)/python tests/soak/soak.py $(OPTIONS)
 
 $(VENV)/.docs: $(VENV)/.base
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'

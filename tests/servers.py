@@ -142,6 +142,11 @@ class NodeProcess:
         until(lambda: self._process.poll() is not None or answers(self.address), 30)
         assert self._process.poll() is None, "the node did not start"
 
+    @property
+    def pid(self) -> int:
+        """The process it is now."""
+        return self._process.pid
+
     def signal(self, signum: int) -> None:
         """Send it a signal."""
         self._process.send_signal(signum)

@@ -202,9 +202,14 @@ class AsyncLine:
     # The end
 
     def close_idle(self) -> None:
-        """Close the connections nobody uses: one to this node just broke."""
+        """Close the connections nobody uses: one to this node just broke.
+
+        The shared one too: if the wire is dead it would look well until something is sent on it.
+        """
         for connection in self._idle[:]:
             connection.close()
+        if self._shared is not None and not self._shared.busy:
+            self._shared.close()
 
     def abandon(self) -> None:
         """Fail whoever waits for an answer; jobs that may still come are waited for."""

@@ -41,6 +41,11 @@ PAUSE = 0.25
 # Seconds after which jobs that were fetched ahead and not begun go back to the node.
 LONGEST_WAIT = 1.0
 
+# Seconds between two beats of the loop, and how late one is when the process must have been
+# stopped: jobs that came meanwhile lay here, and none of their leases is sure.
+BEAT = 0.2
+STOPPED = SHORTEST / 4
+
 # Seconds that the last answers get when all else is over.
 LAST_ANSWERS = 5.0
 
@@ -71,6 +76,8 @@ class Core:
             NoAuthError, UnreachableError: No node lets in who logs in like this, from the start.
         """
         self._loop = asyncio.get_running_loop()
+        self._woken = self._last_beat = 0.0
+        self._beat()
         plan = self._plan
         async with (
             AsyncClient(plan.nodes, **plan.options) as self._client,
@@ -160,11 +167,14 @@ class Core:
             self._getting = None
         self._out_of_trouble()
         if jobs:
-            await self._deliver(jobs)
+            await self._deliver(jobs, lay_here=self._was_stopped())
         return len(jobs)
 
-    async def _deliver(self, jobs: list[AsyncReceivedJob]) -> None:
-        """Pass jobs on to the executor, but for those that were delivered too often."""
+    async def _deliver(self, jobs: list[AsyncReceivedJob], *, lay_here: bool) -> None:
+        """Pass jobs on to the executor, but for those that were delivered too often.
+
+        Those that may have lain here for long are looked at first: another may have them by now.
+        """
         fetched, handlers = self._tally.fetched, self._plan.handlers
         self._tally.in_hand += len(jobs)
         fresh = []
@@ -173,8 +183,8 @@ class Core:
             job.received = received
             fetched[job.name] += 1
             doom = job.additional_deliveries and verdict.before(handlers[job.name], job)
-            if doom:
-                self._report(job, doom, 0.0)
+            if doom or lay_here:
+                self._report(job, doom or StaleError(), 0.0)
             else:
                 fresh.append(job)
         if await self._answers.starts_lease_at_delivery():
@@ -185,6 +195,22 @@ class Core:
             await self._put_back(fresh)
         else:
             self._executor.submit(fresh)
+
+    def _beat(self) -> None:
+        """Notice that the loop stood still."""
+        now = monotonic()
+        if self._last_beat and self._is_late(now):
+            self._woken = now
+        self._last_beat = now
+        self._loop.call_later(BEAT, self._beat)
+
+    def _is_late(self, now: float) -> bool:
+        return now - self._last_beat > BEAT + STOPPED
+
+    def _was_stopped(self) -> bool:
+        """Whether the process, or its whole machine, was stopped a moment ago."""
+        now = monotonic()
+        return self._is_late(now) or now - self._woken < BEAT
 
     async def _confirm(self, jobs: list[WorkerJob]) -> list[WorkerJob]:
         """Begin the leases of these jobs now; those that are still ours."""
