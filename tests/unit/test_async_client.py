@@ -350,7 +350,7 @@ async def test_a_job_that_was_on_its_way_is_put_back(node, nohang):
         event.set()
         await heard(node, "ENQUEUE")
         await client.ping()
-    assert [c for c in node.received if c[0] == b"ENQUEUE"] == [(b"ENQUEUE", ID)]
+    assert [c for c in node.received if c[0] == b"ENQUEUE"] == [(b"ENQUEUE", ID, b"UNCOUNTED")]
 
 
 async def test_cancelled_in_the_turn_in_which_the_job_comes(node):
@@ -462,7 +462,9 @@ async def test_jobs_left_by_an_error_or_cancelled(node):
         await asyncio.sleep(0.02)
         await cancelled(task)
         await heard(node, "ENQUEUE", 2)
-    assert [c for c in node.received if c[0] == b"ENQUEUE"] == [(b"ENQUEUE", ID, ID)] * 2
+    assert [c for c in node.received if c[0] == b"ENQUEUE"] == [
+        (b"ENQUEUE", ID, ID, b"UNCOUNTED")
+    ] * 2
 
 
 async def test_jobs_that_end(node):

@@ -52,7 +52,7 @@ def test_the_old_import_still_works():
         ("connect", ""),
         ("del_job", "*job_ids"),
         ("dequeue", "*job_ids"),
-        ("enqueue", "*job_ids"),
+        ("enqueue", "*job_ids, uncounted=False"),
         ("execute_command", "*args, **options"),
         ("fast_ack", "*job_ids"),
         ("get_connection", ""),
@@ -265,7 +265,7 @@ def test_jobs(node, client):
         if seen == 2:
             break
     assert (node.count("GETJOB"), node.count("ACKJOB")) == (2, 3)
-    assert [c[1:] for c in node.received if c[0] == b"ENQUEUE"] == [(ID,)]
+    assert [c[1:] for c in node.received if c[0] == b"ENQUEUE"] == [(ID, b"UNCOUNTED")]
     with pytest.raises(ValueError, match="count"):
         client.jobs("q", count=0)
 

@@ -56,6 +56,19 @@ def test_row_dequeue_starts_the_clock(peer: Peer) -> None:
     assert peer.ask("GETJOB", "FROM", "q")[0][1] == job
 
 
+def test_row_enqueue_uncounted(peer: Peer) -> None:
+    """A job can be put back as if it had not been delivered; beside what is no ID nothing is."""
+    job = peer.ask("ADDJOB", "q", "x", 0)
+    assert peer.ask("GETJOB", "FROM", "q")
+    assert error(peer.ask("ENQUEUE", job, "x", "UNCOUNTED")).startswith("BADID")
+    assert peer.ask("ENQUEUE", "UNCOUNTED") == 0
+    assert peer.ask("ENQUEUE", job, "uncounted") == 1
+    counted = [b"nacks", 0, b"additional-deliveries", 0]
+    assert peer.ask("GETJOB", "WITHCOUNTERS", "FROM", "q") == [[b"q", job, b"x", *counted]]
+    assert peer.ask("ENQUEUE", job) == 1
+    assert show(peer, job)[b"additional-deliveries"] == 1
+
+
 def test_row_nack_with_a_delay(peer: Peer) -> None:
     """A job can be given back for later; what is no delay, or no ID beside it, changes nothing."""
     job = peer.ask("ADDJOB", "q", "x", 0)
