@@ -35,7 +35,7 @@ SIGNATURES = {
     "connect": "()",
     "del_job": "(*job_ids)",
     "dequeue": "(*job_ids)",
-    "enqueue": "(*job_ids)",
+    "enqueue": "(*job_ids, uncounted=False)",
     "execute_command": "(*args, **options)",
     "fast_ack": "(*job_ids)",
     "get_connection": "()",
