@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST ?= $(BIN)/python -m pytest -n 2
 
-.PHONY: help demo test lint format types unit bench fuzz chaos chaos-workers soak docs clean
+.PHONY: help demo test lint format types unit bench bench-workers fuzz chaos chaos-workers soak docs clean
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
@@ -39,6 +39,16 @@ unit: $(VENV)/.dev  ## the tests alone
 bench: $(VENV)/.base  ## cost of the client, throughput of the node; SERVERS="HOST:PORT ..." beside it
 	$(BIN)/python benchmarks/bench.py $(SERVERS)
 
+# Three environments, as no version of redis-py suits all of them.
+RIVALS := .venv-rivals
+$(RIVALS)/.%: benchmarks/rivals/requirements-%.txt
+	$(PYTHON) -m venv $(RIVALS)/$*
+	$(RIVALS)/$*/bin/python -m pip install --quiet --requirement $<
+	@touch $@
+
+bench-workers: $(VENV)/.base $(RIVALS)/.main $(RIVALS)/.arq $(RIVALS)/.saq  ## our worker beside RQ, Celery and others; OPTIONS="--only NAME,... --rounds N --json"
+	$(BIN)/python benchmarks/workers.py $(OPTIONS)
+
 fuzz: $(VENV)/.dev  ## a million random and mutated requests at a node's port
 	$(BIN)/python tests/fuzz/fuzz_node.py
 
@@ -63,4 +73,4 @@ format: $(VENV)/.dev  ## rewrite the sources in the project's style
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(RIVALS) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

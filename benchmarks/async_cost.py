@@ -97,7 +97,7 @@ async def _compare(host: str, port: int, rounds: int, count: int) -> dict[str, d
                 fetched = await measure(contender.get_and_ack, queue, tasks, count)
                 if turn:  # the first is for the connections
                     for name, cost in (("add_job", added), ("get_job + ack_job", fetched)):
-                        by_name = samples.setdefault(f"{name}, {tasks} task(s)", {})
+                        by_name = samples.setdefault(f"{name}, tasks: {tasks}", {})
                         by_name.setdefault(contender.name, []).append(cost)
     for contender in contenders:
         await contender.close()

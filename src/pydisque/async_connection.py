@@ -40,7 +40,7 @@ FLUSH_AT = 1 << 16
 LINGER = 5.0
 
 # So many of those who wait until the node reads again go on in one turn.
-ADMITTED = 256
+ADMITTED = 64
 
 
 class Exchange(NamedTuple):
@@ -310,14 +310,21 @@ class AsyncConnection(asyncio.Protocol):
         """Close our side alone, and read what still comes until the node closes its own.
 
         A node forgets at once who waits for jobs when it sees the end; but it may be sending one
-        just now. The transport knows no such thing under TLS, so it is done to the socket itself.
+        just now. TLS knows no half of an end: there a short wait is let come to its own, and for a
+        long one it is done to the socket itself.
         """
+        if self._leaving:
+            return
         self._leaving = True
         self._on_lost(self)
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_later(self.timeout or LINGER, self.close)
-        if any(exchange.wait != 0.0 for exchange in self._pending):  # else it answers at once
+        waits = [exchange.wait for exchange in self._pending if exchange.wait != 0.0]
+        longest = max(LINGER + 1 if wait is None else wait for wait in (*waits, 0.0))
+        tls = self._transport.get_extra_info("ssl_object") is not None
+        short = not waits or (tls and longest <= LINGER)
+        self._timer = self._loop.call_later((self.timeout or LINGER) + longest * short, self.close)
+        if not short:
             fd = self._transport.get_extra_info("socket").fileno()
             with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as sock:
                 sock.shutdown(socket.SHUT_WR)
@@ -339,12 +346,11 @@ class AsyncConnection(asyncio.Protocol):
     def _fail(self, why: str) -> None:
         """Tell everybody who waits that no reply will come."""
         self._reason = why
-        for exchange in self._pending:
-            if not exchange.future.done():
-                exchange.future.set_exception(self._loss(sent=True))
-        for exchange in self._queued:
-            if not exchange.future.done():
-                exchange.future.set_exception(self._loss(sent=False))
+        for exchanges, sent in ((self._pending, True), (self._queued, False)):
+            for exchange in exchanges:
+                if not exchange.future.done():
+                    exchange.future.set_exception(self._loss(sent=sent))
+                    exchange.future.exception()  # looked at, should its task be cancelled now
         self._queued.clear()
 
     def _loss(self, *, sent: bool) -> ConnectionLostError:

@@ -58,6 +58,7 @@ class AsyncLine:
         self._host = host
         self._shared: AsyncConnection | None = None
         self._opening: asyncio.Future[AsyncConnection] | None = None
+        self._tls: Any = None
         self._idle: list[AsyncConnection] = []
         self._all: set[AsyncConnection] = set()
 
@@ -92,14 +93,11 @@ class AsyncLine:
         Raises:
             redis.exceptions.RedisError: The node cannot be reached, or does not let us in.
         """
-        connection = self._shared
-        if connection is not None:
-            if connection.paused:
-                await connection.writable()
+        while (connection := self._shared) is not None:
+            await connection.writable()
             if connection.is_ready():
                 return connection
-            if not connection.paused:
-                connection.close()
+            connection.close()
         if self._opening is None:
             self._opening = self._open_soon()
             self._opening.add_done_callback(self._opened)
@@ -107,7 +105,7 @@ class AsyncLine:
 
     def _opened(self, opening: asyncio.Future[AsyncConnection]) -> None:
         self._opening = None
-        if opening.exception() is None:
+        if opening.exception() is None and not opening.result().closed:
             self._shared = opening.result()
 
     async def own(self) -> AsyncConnection:
@@ -152,10 +150,10 @@ class AsyncLine:
     async def _open_into(self, opening: asyncio.Future[AsyncConnection]) -> None:
         try:
             connection = await self._open()
-        except RedisError as error:
-            opening.set_exception(error)
         except asyncio.CancelledError:
             opening.set_exception(ConnectionLostError("closed", sent=False))
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must get it
+            opening.set_exception(error)
         else:
             opening.set_result(connection)
         opening.exception()  # it was looked at, should nobody wait for it any longer
@@ -177,6 +175,8 @@ class AsyncLine:
     async def _connect(self) -> AsyncConnection:
         pool = self.redis.connection_pool
         link = pool.connection_class(**pool.connection_kwargs)
+        if hasattr(link, "ssl_context"):  # reading all the authorities takes long: do it once
+            link.ssl_context = self._tls = self._tls or link.ssl_context
         try:
             await link.connect()  # type: ignore[no-untyped-call]
         except RedisError as error:

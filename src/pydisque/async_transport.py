@@ -93,6 +93,7 @@ class AsyncTransport(Routing[AsyncLine, AsyncConnectedNode]):
         shared = line.shares(command)
         connection = line.ready() if shared else line.idle() if command.takes else None
         if connection is None:
+            del request  # many may have to wait, and each would keep its bytes twice
             return await self._travel(command, started, origin=origin)
         answer = connection.exchange(request, command.wait, _FIRST if command.takes else ())
         try:
@@ -100,7 +101,7 @@ class AsyncTransport(Routing[AsyncLine, AsyncConnectedNode]):
         except ConnectionLostError as error:
             return await self._travel(command, started, line, connection, error, origin)
         except asyncio.CancelledError:
-            if command.takes and not answer.cancelled() and answer.exception() is None:
+            if command.takes and _has_result(answer):  # it came in the same turn of the loop
                 self.rescue(line.node, [answer.result()])
             raise
         finally:
@@ -333,7 +334,7 @@ class AsyncTransport(Routing[AsyncLine, AsyncConnectedNode]):
             self._lost(journey, line, connection, calls[len(replies) :], error)
             return False
         except asyncio.CancelledError:
-            if not answered.cancelled():  # it came in the same turn of the loop
+            if _has_result(answered):  # it came in the same turn of the loop
                 self._take(journey, line, calls, replies)
             raise
         return self._take(journey, line, calls, replies)
@@ -394,6 +395,10 @@ def _turn(
     if shared or any(command.takes for command in wanted):
         return contextlib.nullcontext()
     return line.copying
+
+
+def _has_result(future: asyncio.Future[Any]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
 
 
 async def _ended(work: Iterable[asyncio.Future[Any]], seconds: float) -> None:

@@ -260,10 +260,16 @@ def working(job_id: JobID) -> Command[int]:
     return _command("WORKING", arguments.job_id(job_id))
 
 
-def enqueue(*job_ids: JobID) -> Command[int]:
+def enqueue(*job_ids: JobID, uncounted: bool = False) -> Command[int]:
     """Queue jobs that are not queued.
 
-    ``ENQUEUE id [id ...]``
+    ``ENQUEUE id [id ...] [UNCOUNTED]``
+
+    Args:
+        *job_ids: Job IDs.
+        uncounted: Take back the last delivery, as the job was not begun: it is not counted as an
+            additional delivery. Only pydisque's node does so: a real Disque answers `BadIDError`,
+            and changes nothing.
 
     Returns:
         How many were queued.
@@ -272,7 +278,8 @@ def enqueue(*job_ids: JobID) -> Command[int]:
         BadIDError: One of them is not shaped like a job ID; nothing was queued.
         OOMError: The node is short of memory.
     """
-    return _command("ENQUEUE", *arguments.job_ids(job_ids))
+    args = arguments.job_ids(job_ids)
+    return _command("ENQUEUE", *args, *(("UNCOUNTED",) if uncounted else ()))
 
 
 def dequeue(*job_ids: JobID) -> Command[int]:

@@ -1,18 +1,37 @@
 """Dead letters: jobs that were given up, kept in a queue of their own for somebody to look at.
 
 A dead letter is a job as any other. Its body is the body of the job that died, untouched, and how
-it came to die travels beside it in a header. Workers write them; here they are read.
+it came to die travels beside it in a header. Workers write them; here they are read, put back and
+purged.
+
+::
+
+    with Client() as client:
+        for filed in dead_letters.peek(client, "orders:dead", 10):
+            print(filed.id, filed.letter.error if filed.letter else "no dead letter")
+        for batch in dead_letters.select(client, "orders:dead"):
+            timeouts = [f for f in batch if f.letter and "Timeout" in f.letter.error]
+            dead_letters.replay(client, timeouts)
+
+The functions take a `Client` that does not decode responses, and look at the node it uses. None
+takes a letter out of its queue unless it is done with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Self
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from pydisque.envelope import EARLIER, unwrap, wrap
 
+if TYPE_CHECKING:
+    from pydisque.client import Client
+
 HEADER = "pydisque-dead"
 SUFFIX = ":dead"
+
+# Jobs asked for, or told of, in one go.
+BATCH = 100
 
 
 def queue_for(queue: str) -> str:
@@ -52,11 +71,135 @@ class DeadLetter(NamedTuple):
         story = headers.pop(HEADER, None)
         if not isinstance(story, dict):
             return None
-        try:
-            return cls(**story, body=inner, headers=headers)
-        except TypeError:
+        if {name: type(value) for name, value in story.items()} != _STORY:
             return None
+        return cls(**story, body=inner, headers=headers)
 
     def reborn(self) -> bytes:
         """The body with which it can be added to its queue again, its attempts uncounted."""
         return wrap(self.body, self.headers)
+
+
+_STORY = {
+    "queue": str, "id": str, "nacks": int, "additional_deliveries": int,
+    "error": str, "traceback": str, "at": str,
+}  # fmt: skip
+
+
+class Filed(NamedTuple):
+    """A job in a queue of dead letters."""
+
+    id: str
+    """Its own ID, not that of the job that died."""
+    dead_queue: str
+    """The queue it is in."""
+    letter: DeadLetter | None
+    """None: it is no dead letter, and somebody else's business."""
+    body: bytes
+    """Its own body."""
+
+
+def dead_queues(client: Client) -> list[str]:
+    """The queues with dead letters, as far as their names end in ``:dead``, in order."""
+    names = {name_of(name) for name in client.iter_queues(minlen=1)}
+    return sorted(name for name in names if name.endswith(SUFFIX))
+
+
+def peek(client: Client, dead_queue: str, count: int) -> list[Filed]:
+    """The oldest letters of a queue, at most so many."""
+    jobs = client.qpeek(encoded(dead_queue), count)
+    return [_filed(job.id, job.queue, job.body) for job in jobs]
+
+
+def find(client: Client, ids: Iterable[str]) -> list[Filed | None]:
+    """Jobs by their IDs; None for one that the node does not know, or is done with.
+
+    Raises:
+        BadIDError: One of them is not shaped like a job ID.
+    """
+    pipeline = client.pipeline()
+    for job_id in ids:
+        pipeline.show(job_id)
+    infos = pipeline.execute()
+    return [
+        _filed(info.id, info.queue, info.body) if info and info.state != b"acked" else None
+        for info in infos
+    ]
+
+
+def select(client: Client, dead_queue: str) -> Iterator[list[Filed]]:
+    """All jobs that wait in a queue when this begins, in no order, some at a time.
+
+    Letters that somebody has taken from the queue are not among them.
+    """
+    queued = client.iter_jobs(encoded(dead_queue), state="queued", count=10 * BATCH)
+    for ids in _batches([name_of(job_id) for job_id in dict.fromkeys(queued)]):
+        yield [filed for filed in find(client, ids) if filed is not None]
+
+
+def replay(
+    client: Client,
+    letters: Sequence[Filed],
+    *,
+    to: str | None = None,
+    delay: int | None = None,
+    ttl: int | None = None,
+    retry: int | None = None,
+) -> list[bytes | Exception]:
+    """Put jobs back into their queues, with all attempts before them, and purge their letters.
+
+    A letter is acknowledged once its job is added. If that is cut off in between, the job is there
+    and its letter as well; nothing is lost.
+
+    Args:
+        client: The client.
+        letters: What is no dead letter among them is refused before anything is done.
+        to: Put them into this queue.
+        delay: Seconds before they are queued.
+        ttl: Seconds after which they are dropped; default as for ADDJOB, not as it was.
+        retry: Seconds after which they are delivered again if not acknowledged; likewise.
+
+    Returns:
+        For each the ID of the new job, or the error that came instead; then its letter is left.
+
+    Raises:
+        ValueError: One of these is no dead letter, or an option is not as described.
+        redis.exceptions.ConnectionError: No node answered. Letters of jobs that were added may be
+            left.
+    """
+    pipeline = client.pipeline()
+    replicate = 1 if retry == 0 else None  # at most once, which allows for one copy
+    for filed in letters:
+        if filed.letter is None:
+            raise ValueError(f"job {filed.id} is no dead letter")
+        queue = encoded(filed.letter.queue if to is None else to)
+        pipeline.add_job(
+            queue, filed.letter.reborn(), delay=delay, ttl=ttl, retry=retry, replicate=replicate
+        )
+    added = pipeline.execute(raise_on_error=False)
+    back = [f.id for f, new in zip(letters, added, strict=True) if not isinstance(new, Exception)]
+    purge(client, back)
+    return added
+
+
+def purge(client: Client, ids: Sequence[str]) -> int:
+    """Acknowledge letters by their IDs: they are gone for good. How many of them the node knew."""
+    return sum(client.ack_job(*batch) for batch in _batches(ids))
+
+
+def encoded(name: str) -> bytes:
+    """A queue's name as it is on the wire, where it may be any bytes."""
+    return name.encode("utf-8", "surrogateescape")
+
+
+def name_of(name: bytes) -> str:
+    """The same name as text, from which `encoded` makes the same bytes again."""
+    return name.decode("utf-8", "surrogateescape")
+
+
+def _filed(job_id: bytes, queue: bytes, body: bytes) -> Filed:
+    return Filed(name_of(job_id), name_of(queue), DeadLetter.of_body(body), body)
+
+
+def _batches(items: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (items[start : start + BATCH] for start in range(0, len(items), BATCH))

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydisque import commands
 from pydisque.command import Command
+from pydisque.errors import BadIDError
 from pydisque.nodes import Node
 from pydisque.replies import Job
 
@@ -34,9 +35,17 @@ def putting_back(jobs: Sequence[Job]) -> Steps:
     once = [job for job in jobs if at_most_once(job.id)]
     again = [job.id for job in jobs if not at_most_once(job.id)]
     if again:
-        _tell_of_errors((yield [commands.enqueue(*again)]))
+        yield from _enqueueing(again)
     if once:
         yield from _adding_anew(once)
+
+
+def _enqueueing(ids: list[bytes]) -> Steps:
+    """As if they had not been delivered; a real Disque, which knows no such thing, counts it."""
+    results = yield [commands.enqueue(*ids, uncounted=True)]
+    if isinstance(results[0], BadIDError):
+        results = yield [commands.enqueue(*ids)]
+    _tell_of_errors(results)
 
 
 def _adding_anew(jobs: list[Job]) -> Steps:

@@ -35,7 +35,15 @@ class ThreadedClient:
 
     async def get_jobs(self, *args: Any, **options: Any) -> list[ReceivedJob]:
         jobs = await self._call(self._client.get_jobs, *args, **options)
-        return [ReceivedJob.of(self, job) for job in jobs]
+        return [ReceivedJob.of(self, job, job.origin) for job in jobs]
+
+    async def jobs(self, *queues: Any, **options: Any) -> AsyncIterator[ReceivedJob]:
+        iteration = self._client.jobs(*queues, **options)
+        try:
+            while (job := await self._call(next, iteration, None)) is not None:
+                yield ReceivedJob.of(self, job, job.origin)
+        finally:
+            iteration.close()
 
     async def iter_queues(self, **options: Any) -> AsyncIterator[Any]:
         for name in await self._call(lambda: list(self._client.iter_queues(**options))):

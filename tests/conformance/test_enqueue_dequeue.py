@@ -1,6 +1,9 @@
 """Jobs can be put into their queue and taken out of it by hand."""
 
+import pytest
+
 from conformance.steps import NO_SUCH_JOB, take
+from pydisque.errors import BadIDError
 
 
 async def test_enqueue_brings_a_delivered_job_back(client, queue):
@@ -57,3 +60,28 @@ async def test_several_are_counted(client, queue):
     assert await client.qlen(queue) == 2
     assert await client.enqueue() == 0
     assert await client.dequeue() == 0
+
+
+async def test_enqueue_uncounted(client, queue, server):
+    """Our node can take a delivery back; a real Disque says that it cannot, and changes nothing."""
+    job_id = await client.add_job(queue, "body")
+    await take(client, queue)
+    if server.kind.startswith("disque"):
+        with pytest.raises(BadIDError):
+            await client.enqueue(job_id, uncounted=True)
+        assert (await client.show(job_id)).state == b"active"
+        return
+    assert await client.enqueue(job_id, uncounted=True) == 1
+    job = await take(client, queue, withcounters=True)
+    assert job == (queue.encode(), job_id, b"body", 0, 0)
+
+
+async def test_putting_back(client, queue, server):
+    """Jobs that nobody works on come back at once, whichever server it is."""
+    ids = await client.add_jobs(queue, range(3))
+    jobs = await client.get_jobs([queue], count=3)
+    await client.put_back(jobs)
+    again = await client.get_jobs([queue], count=3)
+    assert sorted(job.id for job in again) == sorted(ids)
+    counted = 1 if server.kind.startswith("disque") else 0
+    assert {job.additional_deliveries for job in again} == {counted}

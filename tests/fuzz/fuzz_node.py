@@ -191,7 +191,9 @@ class Noise:
             return pack(b"ADDJOB", queue, body, b"0", *options)
         if choose.random() < 0.2:
             seconds = choose.choice([*ODD, b"1"])
-            return pack(b"NACK", choose.choice(self.ids), b"DELAY", seconds)
+            id_ = choose.choice(self.ids)
+            words = [b"NACK", id_, b"DELAY", seconds], [b"ENQUEUE", id_, b"UNCOUNTED"]
+            return pack(*choose.choice(words))
         return pack(
             b"GETJOB", b"TIMEOUT", b"1", b"COUNT", b"%d" % choose.randint(1, 20), b"FROM", queue
         )

@@ -240,7 +240,10 @@ def test_the_demo():
     assert delivered == done + failed
 
 
-@pytest.mark.parametrize("args", [(), ("serve",), ("demo",)])
+@pytest.mark.parametrize(
+    "args",
+    [(), ("serve",), ("demo",), ("worker",), ("dead",), ("dead", "list"), ("dead", "replay")],
+)
 @pytest.mark.parametrize("option", ["--help", "-h"])
 def test_help(args, option):
     """Every command explains itself and each of its options."""
@@ -248,9 +251,13 @@ def test_help(args, option):
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.startswith(f"Usage: {' '.join(['pydisque', *args])} [OPTIONS]")
     wanted: dict[Any, list[str]] = {
-        (): ["serve", "demo", "--version"],
+        (): ["serve", "worker", "dead", "demo", "--version"],
         ("serve",): ["--config", *(f"--{name}" for name in STARTABLE), "--host"],
         ("demo",): ["--jobs", "--workers"],
+        ("worker",): ["--nodes", "--queues", "--processes", "--reload", "Exit code", "Examples:"],
+        ("dead",): ["list", "show", "replay", "purge", "Examples:"],
+        ("dead", "list"): ["--dead-queue", "--error", "--count", "--json", "DISQUE_NODES"],
+        ("dead", "replay"): ["--queue", "--to", "--delay", "--ttl", "--retry", "Examples:"],
     }
     assert [word for word in wanted[args] if word not in result.stdout] == []
 

@@ -128,7 +128,7 @@ def test_who_does_not_use_them_does_not_pay(pytester):
         import sys
 
         def test_nothing_is_loaded():
-            heavy = {"uvloop", "pydisque.node", "pydisque.testing", "pydisque.worker"}
+            heavy = {"uvloop", "pydisque.node", "pydisque.testing"}
             assert not heavy & set(sys.modules)
         """
     )

@@ -87,12 +87,12 @@ class EngineMachine(RuleBasedStateMachine):
         jobs = [job for job in self.jobs.values() if job.queue == name and job.queued]
         return sorted(jobs, key=lambda job: job.age)
 
-    def put_back(self, job: ModelJob, *, nack: bool = False) -> bool:
+    def put_back(self, job: ModelJob, *, nack: bool = False, uncounted: bool = False) -> bool:
         if job.queued or job.qtime is None:
             return False
         if nack:
             job.nacks += 1
-        elif job.first_time:
+        elif job.first_time or uncounted:
             job.first_time = False
         else:
             job.additional += 1
@@ -199,10 +199,11 @@ class EngineMachine(RuleBasedStateMachine):
     def remove(self, ids: list[bytes]) -> None:
         assert self.engine.remove(ids + ids) == sum(map(self.forget, ids))
 
-    @rule(ids=st.lists(ids, max_size=3))
-    def enqueue(self, ids: list[bytes]) -> None:
+    @rule(ids=st.lists(ids, max_size=3), uncounted=st.booleans())
+    def enqueue(self, ids: list[bytes], uncounted: bool) -> None:
         jobs = [self.jobs[id_] for id_ in ids if id_ in self.jobs]
-        assert self.engine.enqueue(ids) == sum(map(self.put_back, jobs))
+        queued = sum(self.put_back(job, uncounted=uncounted) for job in jobs)
+        assert self.engine.enqueue(ids, uncounted=uncounted) == queued
 
     @rule(ids=st.lists(ids, max_size=3), delay=st.sampled_from([0, 0, 1, 4, 50]))
     def nack(self, ids: list[bytes], delay: int) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import redis.exceptions
+import uvloop
 
 import pydisque
 from client_nodes import CERTIFICATE, FakeTLSNode, FakeUnixNode
@@ -349,7 +350,7 @@ async def test_a_job_that_was_on_its_way_is_put_back(node, nohang):
         event.set()
         await heard(node, "ENQUEUE")
         await client.ping()
-    assert [c for c in node.received if c[0] == b"ENQUEUE"] == [(b"ENQUEUE", ID)]
+    assert [c for c in node.received if c[0] == b"ENQUEUE"] == [(b"ENQUEUE", ID, b"UNCOUNTED")]
 
 
 async def test_cancelled_in_the_turn_in_which_the_job_comes(node):
@@ -461,7 +462,9 @@ async def test_jobs_left_by_an_error_or_cancelled(node):
         await asyncio.sleep(0.02)
         await cancelled(task)
         await heard(node, "ENQUEUE", 2)
-    assert [c for c in node.received if c[0] == b"ENQUEUE"] == [(b"ENQUEUE", ID, ID)] * 2
+    assert [c for c in node.received if c[0] == b"ENQUEUE"] == [
+        (b"ENQUEUE", ID, ID, b"UNCOUNTED")
+    ] * 2
 
 
 async def test_jobs_that_end(node):
@@ -613,3 +616,31 @@ async def test_other_ways_to_a_node(kind, tmp_path):
             event.set()
             await heard(node, "ENQUEUE")
             assert await client.ping() is True
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        test_a_thousand_coroutines_share_one_connection,
+        test_large_requests_wait_until_the_node_reads,
+        test_cancelled_before_it_is_sent,
+        test_cancelled_after_it_was_sent,
+        test_cancelled_while_it_waits,
+        test_a_cancelled_pipeline_puts_its_jobs_back,
+        test_jobs_left_by_an_error_or_cancelled,
+        test_close_ends_what_is_under_way,
+        test_close_puts_back_what_is_on_its_way,
+        test_a_hanging_node_is_noticed_in_time,
+    ],
+)
+def test_on_uvloop_too(test, node):
+    """uvloop's transports behave differently in many a corner; what matters is the same."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop, debug=True) as runner:
+        runner.run(test(node))
+
+
+@pytest.mark.parametrize("kind", ["tls", "unix"])
+def test_other_ways_on_uvloop(kind, tmp_path):
+    """TLS and Unix sockets too."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop, debug=True) as runner:
+        runner.run(test_other_ways_to_a_node(kind, tmp_path))

@@ -52,7 +52,7 @@ def test_the_old_import_still_works():
         ("connect", ""),
         ("del_job", "*job_ids"),
         ("dequeue", "*job_ids"),
-        ("enqueue", "*job_ids"),
+        ("enqueue", "*job_ids, uncounted=False"),
         ("execute_command", "*args, **options"),
         ("fast_ack", "*job_ids"),
         ("get_connection", ""),
@@ -255,6 +255,29 @@ def test_get_jobs(node, client):
     assert job.nack(delay=60) == 1
     assert node.received[-1] == (b"NACK", ID, b"DELAY", b"60")
     assert type(pickle.loads(pickle.dumps(job))) is Job
+
+
+def test_jobs(node, client):
+    """jobs() asks again and again; leaving the loop puts back what was not given out."""
+    node.answers |= {"GETJOB": array(JOB, JOB), "ENQUEUE": b":1\r\n"}
+    for seen, job in enumerate(client.jobs("q", count=2)):
+        assert job.ack() == 1
+        if seen == 2:
+            break
+    assert (node.count("GETJOB"), node.count("ACKJOB")) == (2, 3)
+    assert [c[1:] for c in node.received if c[0] == b"ENQUEUE"] == [(ID, b"UNCOUNTED")]
+    with pytest.raises(ValueError, match="count"):
+        client.jobs("q", count=0)
+
+
+def test_a_node_that_is_gone_takes_nothing_back(node, client, caplog):
+    """Jobs that cannot be put back are told of in the log, without their bodies."""
+    node.answers["GETJOB"] = array(JOB)
+    jobs = client.get_jobs(["q"])
+    node.stop()
+    client.put_back(jobs)
+    assert "could not put back 1 job(s)" in caplog.text
+    assert "body" not in caplog.text
 
 
 def test_iterators(node, client):

@@ -32,6 +32,7 @@ ID = "D-dcb833cf-8YL1NT17e9+wsA/09NqxscQI-05a1"
         (commands.fast_ack(ID), f"FASTACK {ID}"),
         (commands.working(ID), f"WORKING {ID}"),
         (commands.enqueue(ID), f"ENQUEUE {ID}"),
+        (commands.enqueue(ID, uncounted=True), f"ENQUEUE {ID} UNCOUNTED"),
         (commands.dequeue(ID), f"DEQUEUE {ID}"),
         (commands.del_job(ID), f"DELJOB {ID}"),
         (commands.show(ID), f"SHOW {ID}"),

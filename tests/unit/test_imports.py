@@ -172,7 +172,7 @@ def test_a_module_of_the_worker_imports_only_what_is_below_it(name):
 
 def test_every_module_has_its_layer():
     """A new file of the client, the node or the worker is put into one of the lists above."""
-    tools = {"__init__", "__main__", "cli", "demo", "logs", "pytest_plugin", "systemd", "testing"}
+    tools = {"__init__", "__main__", "demo", "logs", "pytest_plugin", "systemd", "testing"}
     assert {path.stem for path in ROOT.glob("*.py")} - tools == set(LAYERS)
     assert {path.stem for path in (ROOT / "node").glob("*.py")} - tools == set(NODE_LAYERS)
     worker = {path.stem for path in (ROOT / "worker").glob("*.py")}
@@ -196,3 +196,11 @@ def test_importing_pydisque_is_light():
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert set(ast.literal_eval(done.stdout)) <= set(ast.literal_eval(without.stdout))
+
+
+def test_the_command_line_is_light_to_load():
+    """`pydisque --help` waits for nothing that only its commands need."""
+    heavy = ["pydisque.node", "uvloop", "rich", "watchfiles", "sqlite3"]
+    code = f"import sys, pydisque.cli; print([m for m in {heavy!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

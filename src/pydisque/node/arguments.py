@@ -122,6 +122,13 @@ def nack(args: list[bytes]) -> tuple[list[bytes], int]:
     return args[1:], 0
 
 
+def enqueue(args: list[bytes]) -> tuple[list[bytes], bool]:
+    """ENQUEUE [id…] [UNCOUNTED]: the IDs, and whether the option is there. No ID looks like it."""
+    if args[-1].lower() == b"uncounted" and len(args) > 1:
+        return args[1:-1], True
+    return args[1:], False
+
+
 class Get(NamedTuple):
     """The options of GETJOB; `timeout` in milliseconds, 0 for ever."""
 

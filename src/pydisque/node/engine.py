@@ -262,9 +262,12 @@ class Engine(Changes):
             del self._spent[job.id]
         job.state = GONE
 
-    def enqueue(self, ids: list[bytes]) -> int:
-        """ENQUEUE: queue jobs that are not queued; how many were. Raises `BadIDError`."""
-        return sum(map(self._queue_again, self._known(ids)))
+    def enqueue(self, ids: list[bytes], *, uncounted: bool = False) -> int:
+        """ENQUEUE: queue jobs that are not queued; how many were. Raises `BadIDError`.
+
+        `uncounted`: as if they had not been delivered, so this is no additional delivery.
+        """
+        return sum(self._queue_again(job, uncounted=uncounted) for job in self._known(ids))
 
     def nack(self, ids: list[bytes], delay: int = 0) -> int:
         """NACK: the same, counted as failures, after `delay` seconds. Raises `BadIDError`.
@@ -312,7 +315,7 @@ class Engine(Changes):
         check_ids(ids)
         return [job for id_ in ids if (job := self._find(id_))]
 
-    def _queue_again(self, job: Job, *, nack: bool = False) -> bool:
+    def _queue_again(self, job: Job, *, nack: bool = False, uncounted: bool = False) -> bool:
         """Put an active job into its queue and count why; not if it was at most once."""
         if job.state is QUEUED or job.qtime is None:
             return False
@@ -322,7 +325,7 @@ class Engine(Changes):
             self._note_queue(queue)
         if nack:
             job.nacks = (job.nacks + 1) & 0xFFFF
-        elif job.unqueued:
+        elif job.unqueued or uncounted:
             job.unqueued = False
         else:
             job.additional_deliveries = (job.additional_deliveries + 1) & 0xFFFF

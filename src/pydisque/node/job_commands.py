@@ -64,7 +64,8 @@ def deljob(session: Session, args: list[bytes]) -> bytes:
 
 def enqueue(session: Session, args: list[bytes]) -> bytes:
     """Queue jobs that are not queued."""
-    return resp.integer(session.node.store.enqueue(args[1:]))
+    ids, uncounted = arguments.enqueue(args)
+    return resp.integer(session.node.store.enqueue(ids, uncounted=uncounted))
 
 
 def nack(session: Session, args: list[bytes]) -> bytes:

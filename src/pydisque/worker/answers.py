@@ -143,15 +143,15 @@ class Answers:
                     "job %s of %s: failed, and the node knows it no more", job.id, job.queue
                 )
         over = await self._send(settlements)
-        await self._ack([job.key for job, settled in over if settled.ack])
-        for job, settled in over:
+        await self._ack([job.key for job, settled, _ in over if settled.ack])
+        for job, settled, result in over:
             self._tally.count(settled.outcome, job.name)
-            self._tell(job, settled)
+            self._tell(job, settled, result)
 
     async def _send(
         self, settlements: list[tuple[WorkerJob, Settlement]]
-    ) -> list[tuple[WorkerJob, Settlement]]:
-        """Send what is to be sent before an ACKJOB; those with which that went well."""
+    ) -> list[tuple[WorkerJob, Settlement, Any]]:
+        """Send what is to be sent before an ACKJOB; what went well, with the results."""
         pipeline = self._client.pipeline()
         sent = [job for job, settled in settlements if settled.command is not None]
         for _, settled in settlements:
@@ -163,15 +163,16 @@ class Answers:
                 text = "job %s of %s: not answered for, so it will come again by RETRY: %s"
                 logger.warning(text, job.id, job.queue, result)
         return [
-            (job, settled)
+            (job, settled, results.get(job))
             for job, settled in settlements
             if not isinstance(results.get(job), Exception)
         ]
 
-    def _tell(self, job: WorkerJob, settled: Settlement) -> None:
+    def _tell(self, job: WorkerJob, settled: Settlement, result: Any) -> None:
         if settled.outcome == "dead":
-            queue = self._plan.handlers[job.name].dead_queue
-            logger.error("job %s of %s: dead, see %s: %s", job.id, job.queue, queue, settled.reason)
+            letter = result.decode()
+            text = "job %s of %s: dead, its letter is %s: %s"
+            logger.error(text, job.id, job.queue, letter, settled.reason)
         elif settled.reason:
             logger.error("job %s of %s: given up: %s", job.id, job.queue, settled.reason)
 

@@ -33,7 +33,7 @@ from pydisque.worker.tally import Tally
 logger = logging.getLogger("pydisque.worker")
 
 # Milliseconds a fetch waits at the node; a connection that is dead is noticed soon after.
-FETCH_WAIT = 5000
+FETCH_WAIT = 4000
 
 # Seconds between tries while no node answers, beside the pauses the client makes itself.
 PAUSE = 0.25
@@ -43,7 +43,7 @@ LONGEST_WAIT = 1.0
 
 # Seconds between two beats of the loop, and how late one is when the process must have been
 # stopped: jobs that came meanwhile lay here, and none of their leases is sure.
-BEAT = 0.1
+BEAT = 0.2
 STOPPED = SHORTEST / 4
 
 # Seconds that the last answers get when all else is over.
@@ -59,6 +59,8 @@ class Core:
         self._tally = tally
         self._appetite = Appetite(plan.concurrency, plan.ahead)
         self._ended: deque[tuple[WorkerJob, BaseException | None, float]] = deque()
+        self._stop, self._hurry = asyncio.Event(), asyncio.Event()
+        self._ready, self._freed = asyncio.Event(), asyncio.Event()
         self._told = False
         self._finished = 0
         self._turn = 0
@@ -74,8 +76,6 @@ class Core:
             NoAuthError, UnreachableError: No node lets in who logs in like this, from the start.
         """
         self._loop = asyncio.get_running_loop()
-        self._stop, self._hurry = asyncio.Event(), asyncio.Event()
-        self._ready, self._freed = asyncio.Event(), asyncio.Event()
         self._woken = self._last_beat = 0.0
         self._beat()
         plan = self._plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib import import_module
 from typing import Literal
 
@@ -17,6 +18,13 @@ _MODULES = {"threads": "threads", "asyncio": "tasks", "processes": "processes"}
 EXECUTORS = tuple(_CLASSES)
 
 
+def name_for(name: ExecutorName | None, handlers: Iterable[Handler]) -> ExecutorName:
+    """The name that was given, or that of what these handlers need."""
+    if name is not None:
+        return name
+    return "asyncio" if any(handler.is_async for handler in handlers) else "threads"
+
+
 def choose(name: ExecutorName | None, course: Course, concurrency: int) -> Executor:
     """The executor of this name, or the one that fits the handlers.
 
@@ -24,8 +32,7 @@ def choose(name: ExecutorName | None, course: Course, concurrency: int) -> Execu
         ValueError: A handler cannot run in it as it is meant to.
     """
     handlers = course.handlers.values()
-    if name is None:
-        name = "asyncio" if any(handler.is_async for handler in handlers) else "threads"
+    name = name_for(name, handlers)
     for handler in handlers:
         _check(name, handler)
     module = import_module(f"pydisque.worker.{_MODULES[name]}")

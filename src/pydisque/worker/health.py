@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pydisque.worker")
 
-# Seconds that a node may leave fetches without an answer; one waits for 5 s if there is no job.
+# Seconds that a node may leave fetches without an answer; one waits for 4 s if there is no job.
 PATIENCE = 15.0
 
 LOOPBACK = "127.0.0.1"
@@ -110,7 +110,7 @@ class Door:
             ValueError: The address is not understood.
         """
         self._worker = worker
-        self._listen = listen
+        self.listen = listen
         self._host, self._port = parse_listen(listen)
         self._hook = prometheus_hook(worker)
         self._server: _Server | None = None
@@ -125,7 +125,7 @@ class Door:
             self._server = _Server(self._host, self._port, self)
         except OSError as error:
             reason = error.strerror or error
-            text = f"cannot serve /health on {self._listen}: {reason}"
+            text = f"cannot serve /health on {self.listen}: {reason}"
             raise OSError(error.errno, text) from None
         threading.Thread(
             target=self._server.serve_forever, args=(CLOSING,), name="pydisque-http", daemon=True

@@ -107,8 +107,8 @@ class Worker:
         self.tally = Tally()
         self.hooks: list[Hook] = [LogHook(), *hooks]
         self.handlers: dict[str, Handler] = {}
-        self.http = http
         self._door: Door | None = None
+        self.http = http
         self._core: Core | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -177,48 +177,75 @@ class Worker:
             ValueError: There is no handler, or one does not fit the executor.
             NoAuthError, UnreachableError: No node lets in who logs in like this, from the start.
         """
+        with self._lock:
+            self._stops = 0
         with self._signals():
-            self.start()
+            self._start()
             return self.join()
 
-    def start(self) -> None:
+    def start(self, ready: Callable[[], None] | None = None) -> None:
         """Begin to work in the background; see `stop` and `join`.
 
+        Args:
+            ready: Called in the worker's own loop once that runs.
+
         Raises:
-            ValueError: As for `run`, or `http` is no address.
+            ValueError: As for `run`.
             OSError: The address to serve HTTP on is taken, or not ours.
         """
+        with self._lock:
+            self._stops = 0
+        self._start(ready)
+
+    def _start(self, ready: Callable[[], None] | None = None) -> None:
         with self._lock:
             if self._thread is not None:
                 raise RuntimeError("this worker runs already")
             plan, executor = self._prepare()
-            self._stops, self._cut, self._failure = 0, 0, None
+            self._cut, self._failure = 0, None
             self.tally.wanting_since = None
-            self._open_door()
+            if self._door is not None:
+                self._door.open()
             for hook in self.hooks:
                 hook.start(self)
-            ready = threading.Event()
+            begun = threading.Event()
+            args = (plan, executor, begun, ready)
             self._thread = threading.Thread(
-                target=self._run, args=(plan, executor, ready), name="pydisque-worker", daemon=True
+                target=self._run, args=args, name="pydisque-worker", daemon=True
             )
             self._thread.start()
-        ready.wait()
-
-    def _open_door(self) -> None:
-        if self.http is not None:
-            from pydisque.worker.health import Door  # noqa: PLC0415 - most need no HTTP
-
-            self._door = Door(self, self.http)
-            self._door.open()
+        begun.wait()
+        with self._lock:  # a signal may have come before there was anything to stop
+            if self._stops:
+                self._pass_on_stop()
 
     def stop(self) -> None:
         """Begin the end, as the first signal does; called again: end now. Returns at once."""
         with self._lock:
             self._stops += 1
-            core, loop = self._core, self._loop
-            if core is None or loop is None or loop.is_closed():
-                return
-            loop.call_soon_threadsafe(core.stop if self._stops == 1 else core.hurry)
+            self._pass_on_stop()
+
+    def _pass_on_stop(self) -> None:
+        core, loop = self._core, self._loop
+        if core is None or loop is None or loop.is_closed():
+            return
+        loop.call_soon_threadsafe(core.stop)
+        if self._stops > 1:
+            loop.call_soon_threadsafe(core.hurry)
+
+    @property
+    def http(self) -> str | None:
+        """Where `/health` and `/metrics` are to be served, from the next start."""
+        return None if self._door is None else self._door.listen
+
+    @http.setter
+    def http(self, listen: str | None) -> None:
+        if listen is None:
+            self._door = None
+            return
+        from pydisque.worker.health import Door  # noqa: PLC0415 - most need no HTTP
+
+        self._door = Door(self, listen)
 
     @property
     def stopping(self) -> bool:
@@ -287,24 +314,29 @@ class Worker:
         )
         return plan, executors.choose(self.executor, course, self.concurrency)
 
-    def _run(self, plan: Plan, executor: Executor, ready: threading.Event) -> None:
+    def _run(
+        self,
+        plan: Plan,
+        executor: Executor,
+        begun: threading.Event,
+        ready: Callable[[], None] | None,
+    ) -> None:
         import uvloop  # noqa: PLC0415 - who imports this may be no worker
 
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 self._core = Core(plan, executor, self.tally)
                 self._loop = runner.get_loop()
-                self._cut = runner.run(self._work(self._core, ready))
+                self._loop.call_soon(begun.set)
+                if ready is not None:
+                    self._loop.call_soon(ready)
+                self._cut = runner.run(self._core.run())
         except BaseException as error:  # noqa: BLE001 - whoever joins raises it
             self._failure = error
         finally:
             if self._door:
                 self._door.close()
-            ready.set()
-
-    async def _work(self, core: Core, ready: threading.Event) -> int:
-        asyncio.get_running_loop().call_soon(ready.set)
-        return await core.run()
+            begun.set()
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from pydisque.node import Server
 from servers import until
-from wire import Peer, error, pack
+from wire import Connect, Peer, error, pack, wait_for_blocked
 
 TABLE = Path(__file__).parents[3] / "docs" / "differences.md"
 
@@ -55,6 +56,19 @@ def test_row_dequeue_starts_the_clock(peer: Peer) -> None:
     assert peer.ask("GETJOB", "FROM", "q")[0][1] == job
 
 
+def test_row_enqueue_uncounted(peer: Peer) -> None:
+    """A job can be put back as if it had not been delivered; beside what is no ID nothing is."""
+    job = peer.ask("ADDJOB", "q", "x", 0)
+    assert peer.ask("GETJOB", "FROM", "q")
+    assert error(peer.ask("ENQUEUE", job, "x", "UNCOUNTED")).startswith("BADID")
+    assert peer.ask("ENQUEUE", "UNCOUNTED") == 0
+    assert peer.ask("ENQUEUE", job, "uncounted") == 1
+    counted = [b"nacks", 0, b"additional-deliveries", 0]
+    assert peer.ask("GETJOB", "WITHCOUNTERS", "FROM", "q") == [[b"q", job, b"x", *counted]]
+    assert peer.ask("ENQUEUE", job) == 1
+    assert show(peer, job)[b"additional-deliveries"] == 1
+
+
 def test_row_nack_with_a_delay(peer: Peer) -> None:
     """A job can be given back for later; what is no delay, or no ID beside it, changes nothing."""
     job = peer.ask("ADDJOB", "q", "x", 0)
@@ -68,6 +82,20 @@ def test_row_nack_with_a_delay(peer: Peer) -> None:
     assert 0 < show(peer, job)[b"next-requeue-within"] <= 1000
     counted = [b"nacks", 1, b"additional-deliveries", 0]
     assert peer.ask("GETJOB", "WITHCOUNTERS", "FROM", "q") == [[b"q", job, b"x", *counted]]
+
+
+def test_row_no_job_for_who_hangs_up(peer: Peer, connect: Connect) -> None:
+    """A job that is added while its only waiter hangs up is sent to the waiter, or stays queued."""
+    for _ in range(100):
+        with connect() as leaver:
+            leaver.send("GETJOB", "FROM", "q")
+            wait_for_blocked(peer, "q", 1)
+            peer.send("ADDJOB", "q", "x", 0)
+            leaver.sock.shutdown(socket.SHUT_WR)
+            job = peer.read()
+            taken = job in leaver.rest()
+            assert taken != peer.ask("QLEN", "q")
+            peer.ask("DELJOB", job)
 
 
 def test_row_redis_handshake(peer: Peer) -> None:

@@ -9,13 +9,13 @@ from servers import until
 from .conftest import gone
 
 
-@pytest.mark.xfail(strict=True, reason="ENQUEUE counts as a delivery without an answer")
-def test_a_job_that_was_put_back_often_is_run(make_worker, sync_client, queue, notes):
+def test_a_job_that_was_put_back_often_is_run(make_worker, sync_client, queue, notes, server):
     """Workers that stopped, or had fetched too much, say nothing against a job they never began."""
+    if server.kind.startswith("disque"):
+        pytest.skip("Disque counts every delivery but the first, whatever came of it")
     id_ = sync_client.add_job(queue, "innocent", retry=300)
     for _ in range(8):
-        sync_client.get_job([queue], timeout=5000)
-        sync_client.enqueue(id_)  # as put_back does
+        sync_client.put_back(sync_client.get_jobs([queue], timeout=5000))
     make_worker()
     gone(sync_client, queue)
     assert notes.begun(id_)
