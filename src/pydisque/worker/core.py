@@ -221,13 +221,17 @@ class Core:
         return [job for job in jobs if not job.lost]
 
     async def _put_back(self, jobs: list[WorkerJob]) -> None:
-        """Give jobs that were not begun back to the node at once."""
+        """Give jobs that were not begun back to the node at once.
+
+        Those that may be another's by now are left alone: ENQUEUE would have them delivered again.
+        """
+        now = monotonic()
         for job in jobs:
             job.done = True
             self._tally.returned[job.name] += 1
         self._tally.in_hand -= len(jobs)
         self._freed.set()
-        await self._client.put_back([job.received for job in jobs])
+        await self._client.put_back([job.received for job in jobs if job.safe_until > now])
 
     async def _in_trouble(self, error: RedisError) -> None:
         never = self._tally.last_fetch is None
