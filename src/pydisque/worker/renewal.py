@@ -31,6 +31,7 @@ class Renewal:
         self._tally = tally
         self._leases = Leases()
         self._held = asyncio.Event()
+        self._sending = asyncio.Lock()
 
     def hold(self, jobs: list[WorkerJob]) -> None:
         """Keep the leases of these jobs, which begin now."""
@@ -55,7 +56,18 @@ class Renewal:
 
     async def renew(self, jobs: list[WorkerJob]) -> None:
         """Begin the leases of these jobs anew; those whose jobs are gone are lost."""
-        jobs = [job for job in jobs if not job.at_most_once]
+        async with self._sending:
+            await self._renew([job for job in jobs if not (job.at_most_once or job.done)])
+
+    async def quiet(self) -> None:
+        """Wait until no renewal is under way: for who is about to give back jobs that are done.
+
+        WORKING takes a job out of its queue again, should it come after NACK or ENQUEUE.
+        """
+        async with self._sending:
+            pass
+
+    async def _renew(self, jobs: list[WorkerJob]) -> None:
         pipeline = self._client.pipeline()
         for job in jobs:
             pipeline.working(job.key)
