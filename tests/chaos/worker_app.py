@@ -156,7 +156,7 @@ def main() -> None:
     _settings["worker"] = os.getpid()
     os.environ[CONFIG] = json.dumps(_settings)
     cut = make().run()
-    logging.warning("ends, %d cut short", cut)
+    logging.getLogger(__name__).warning("ends, %d cut short", cut)
     sys.exit(3 if cut else 0)
 
 

@@ -41,7 +41,7 @@ def test_a_job_that_was_given_to_another_is_not_put_back(
 ):
     """What lay here until its lease was over is another's, and stays with that one."""
     gate = threading.Event()
-    worker = make_worker(function=lambda job: gate.wait(30), concurrency=1)
+    worker = make_worker(function=lambda _: gate.wait(30), concurrency=1)
     running = sync_client.add_job(queue, "runs", retry=300)
     until(lambda: worker._core._executor.running())
     real = worker._core._executor.submit
