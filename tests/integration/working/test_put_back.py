@@ -43,7 +43,7 @@ def test_a_job_that_was_given_to_another_is_not_put_back(
     gate = threading.Event()
     worker = make_worker(function=lambda _: gate.wait(30), concurrency=1)
     running = sync_client.add_job(queue, "runs", retry=300)
-    until(lambda: worker._core._executor.running())
+    until(worker._core._executor.running)
     real = worker._core._executor.submit
     handed_over = threading.Event()
 
