@@ -231,7 +231,7 @@ class Core:
             self._tally.returned[job.name] += 1
         self._tally.in_hand -= len(jobs)
         self._freed.set()
-        await self._renewal.quiet()
+        await self._renewal.quiet(jobs)
         await self._client.put_back([job.received for job in jobs if job.safe_until > now])
 
     async def _in_trouble(self, error: RedisError) -> None:
@@ -269,7 +269,7 @@ class Core:
             self._freed.set()
             await self._answers.done(done)
             if others:
-                await self._renewal.quiet()
+                await self._renewal.quiet(job for job, _ in others)
             again = await self._answers.others(others)
             if again:
                 self._tally.in_hand += len(again)
@@ -326,7 +326,7 @@ class Core:
         cut = self._give_up_running()
         if cut:
             await self._loop.run_in_executor(None, self._executor.cut_short)
-            await self._renewal.quiet()
+            await self._renewal.quiet(cut)
             await self._answers.cut_short(cut)
         self._ready.set()
         await asyncio.wait([answer], timeout=LAST_ANSWERS)

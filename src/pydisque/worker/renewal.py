@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import monotonic
 
 from pydisque.async_client import AsyncClient
@@ -18,6 +18,9 @@ logger = logging.getLogger("pydisque.worker")
 
 # Seconds between two looks at the leases at least: what is due meanwhile is renewed together.
 LEISURE = 0.05
+
+# Seconds to wait for renewals that are under way.
+PATIENCE = 1.0
 
 
 class Renewal:
@@ -32,6 +35,7 @@ class Renewal:
         self._leases = Leases()
         self._held = asyncio.Event()
         self._sending = asyncio.Lock()
+        self._under_way: set[WorkerJob] = set()
 
     def hold(self, jobs: list[WorkerJob]) -> None:
         """Keep the leases of these jobs, which begin now."""
@@ -57,15 +61,23 @@ class Renewal:
     async def renew(self, jobs: list[WorkerJob]) -> None:
         """Begin the leases of these jobs anew; those whose jobs are gone are lost."""
         async with self._sending:
-            await self._renew([job for job in jobs if not (job.at_most_once or job.done)])
+            jobs = [job for job in jobs if not (job.at_most_once or job.done)]
+            self._under_way = set(jobs)
+            try:
+                await self._renew(jobs)
+            finally:
+                self._under_way = set()
 
-    async def quiet(self) -> None:
-        """Wait until no renewal is under way: for who is about to give back jobs that are done.
+    async def quiet(self, jobs: Iterable[WorkerJob]) -> None:
+        """Wait until no renewal of these is under way: they are done, and about to be given back.
 
-        WORKING takes a job out of its queue again, should it come after NACK or ENQUEUE.
+        WORKING takes a job out of its queue again, should it come after NACK or ENQUEUE. One that
+        takes very long is not waited for: its wire is dead.
         """
-        async with self._sending:
-            pass
+        if not self._under_way.isdisjoint(jobs):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE), self._sending:
+                    pass
 
     async def _renew(self, jobs: list[WorkerJob]) -> None:
         pipeline = self._client.pipeline()
