@@ -329,7 +329,9 @@ class Core:
             await self._renewal.quiet(cut)
             await self._answers.cut_short(cut)
         self._ready.set()
-        await asyncio.wait([answer], timeout=LAST_ANSWERS)
+        _, unanswered = await asyncio.wait([answer], timeout=LAST_ANSWERS)
+        if unanswered:
+            logger.warning("some jobs are done that no node could be told of; they come again")
         return len(cut)
 
     def _give_up_running(self) -> list[WorkerJob]:

@@ -11,7 +11,7 @@ from time import monotonic
 from pydisque.async_client import AsyncClient
 from pydisque.errors import NoJobError, TooLateError
 from pydisque.worker.job import WorkerJob
-from pydisque.worker.leases import Leases
+from pydisque.worker.leases import AGAIN, Leases
 from pydisque.worker.tally import Tally
 
 logger = logging.getLogger("pydisque.worker")
@@ -46,12 +46,12 @@ class Renewal:
         """Renew what is due, for ever."""
         while True:
             due = self._leases.next_due()
-            wait = None if due is None else max(LEISURE, due - monotonic())
-            self._held.clear()
-            if wait is None:
+            if due is None:
+                self._held.clear()
                 await self._held.wait()
                 continue
-            await asyncio.sleep(wait)
+            wait = max(LEISURE, due - monotonic())
+            await asyncio.sleep(min(wait, AGAIN))  # new jobs may be due before all others
             renew, lost = self._leases.due(monotonic())
             for job in lost:
                 self._tell_lost(job)

@@ -203,7 +203,7 @@ class Worker:
                 raise RuntimeError("this worker runs already")
             plan, executor = self._prepare()
             self._cut, self._failure = 0, None
-            self.tally.wanting_since = None
+            self.tally.wanting_since, self.tally.in_hand = None, 0
             if self._door is not None:
                 self._door.open()
             for hook in self.hooks:

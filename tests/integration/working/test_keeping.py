@@ -24,6 +24,17 @@ def test_a_long_job_is_delivered_once(make_worker, sync_client, queue, notes, ex
     assert notes.attempts(id_) == [1]
 
 
+def test_short_leases_beside_long_ones(make_worker, sync_client, queue, notes):
+    """A job with a short lease is renewed in time while one with a long lease is not yet due."""
+    make_worker(concurrency=2)
+    long = sync_client.add_job(queue, "sleep 4", retry=300)
+    until(lambda: notes.begun(long))
+    time.sleep(1)
+    short = sync_client.add_job(queue, "sleep 2.5", retry=1)
+    gone(sync_client, queue)
+    assert (notes.attempts(long), notes.attempts(short)) == ([1], [1])
+
+
 def test_a_job_that_blocks_its_loop_keeps_its_lease(make_worker, sync_client, queue, notes):
     """A coroutine that never lets go of its loop does not starve the renewals."""
 
