@@ -110,14 +110,15 @@ def _eat_memory() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     if soft == resource.RLIM_INFINITY:
         resource.setrlimit(resource.RLIMIT_AS, (used + ROOM, hard))
-    eaten = []
-    for size in (1 << 20, 1 << 16, 1 << 12, 1 << 9):
+    eaten: Any = None
+    for size in (1 << 20, 1 << 16, 1 << 12, 1 << 9, 1 << 6, 1):
         try:
             while True:
-                eaten.append(bytearray(size))
+                eaten = eaten, bytearray(size)  # a list would need much at once to grow
         except MemoryError:
             time.sleep(0.03)
-    eaten.clear()
+    while eaten:  # one by one, as letting go of the first would recurse through all
+        eaten = eaten[0]
     raise MemoryError
 
 
@@ -154,7 +155,9 @@ def main() -> None:
     )
     _settings["worker"] = os.getpid()
     os.environ[CONFIG] = json.dumps(_settings)
-    sys.exit(3 if make().run() else 0)
+    cut = make().run()
+    logging.getLogger(__name__).warning("ends, %d cut short", cut)
+    sys.exit(3 if cut else 0)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,8 @@ class Promises:
     def __init__(self, story: Story) -> None:
         self._story = story
         self._tasks = {add.task.name: add.task for add in story.adds}
+        self._added = {add.id: add.sent for add in story.adds}
+        self._griefs = list(_griefs(story))
         self.explained: Counter[str] = Counter()
         """What explains the deliveries beyond the first; filled by `broken`."""
 
@@ -89,6 +91,13 @@ class Promises:
                     return
                 self.explained[reason.what] += 1
             nacks = max(nacks, run.nacks)
+            silent = sum(
+                not reason.nacked for each in runs[:number] for reason in self.reasons(each)
+            )
+            if self._unseen(run.id, run.additional, silent) < run.additional - silent:
+                what = f"{run.id} had {run.additional} additional deliveries, and nothing tells why"
+                yield Violation(what, runs)
+                return
             pool += self.reasons(run)
 
     def reasons(self, run: Run) -> Iterator[Reason]:
@@ -128,8 +137,17 @@ class Promises:
             allowed = DEADLY_LIMIT if letter.queue == "deadly" else self._story.deliveries
             attempts = allowed + 1 if letter.queue == "deadly" else 10
             silent = sum(not reason.nacked for reason in reasons)
+            silent += self._unseen(letter.id, letter.additional_deliveries, silent)
             if silent <= allowed and sum(reason.nacked for reason in reasons) < attempts:
                 yield Violation(f"{letter.id} became a dead letter undeservedly: {letter}", runs)
+
+    def _unseen(self, id_: str, deliveries: int, seen: int) -> int:
+        """How many of these deliveries may have begun nothing, in workers that came to grief.
+
+        Those of so many reasons that were seen had their own.
+        """
+        added = self._added.get(id_, 0.0)
+        return max(0, min(deliveries, sum(when > added for when in self._griefs)) - seen)
 
     def _bad_end(self, life: Life) -> Iterator[Violation]:
         """A worker ends when it is made to, and in time."""
@@ -142,6 +160,16 @@ class Promises:
         stopped = sum(over - began for began, over in life.stops if over > life.told_to_end)
         if took > self._story.grace + LAST_ANSWERS + stopped:
             yield Violation(f"{who} took {took:.1f} s to end", [])
+
+
+def _griefs(story: Story) -> Iterator[float]:
+    """Ends of what may leave a delivery unanswered, as often as it may do so to one job."""
+    for trouble in story.troubles:  # a dead wire swallows what is sent to it, lease after lease
+        yield from [trouble.over] * (1 + int((trouble.over - trouble.began) / LEFT))
+    for life in story.lives.values():
+        yield from (over for _, over in life.stops)
+        if life.how not in ("", "term"):
+            yield life.ended
 
 
 def _delivered(run: Run) -> tuple[int, float]:

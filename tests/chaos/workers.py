@@ -79,7 +79,10 @@ class Outcome(NamedTuple):
 
     def __str__(self) -> str:
         lines = [
-            f"{violation.what}\n" + "\n".join(f"    {run}" for run in violation.runs)
+            f"{violation.what}\n"
+            + "\n".join(
+                f"    {run}\n      {self.story.lives[run.worker]}" for run in violation.runs
+            )
             for violation in self.violations[:10]
         ]
         rows = [*self._figures(), ("promises broken", str(len(self.violations)))]

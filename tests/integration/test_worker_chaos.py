@@ -7,7 +7,7 @@ from chaos.workers import Plan, run
 
 def test_deaths_of_workers_break_no_promise() -> None:
     """However workers end, every job is done, and none is run twice without a reason."""
-    outcome = run(Plan(deaths=8, seed=7, rate=100, workers=3, pause=0.8, deliveries=50))
+    outcome = run(Plan(deaths=8, seed=7, rate=100, workers=3, pause=0.8))
     assert not outcome.violations, str(outcome)
     assert outcome.story.counts["adds confirmed"] > 100
     assert any(what.startswith("its worker") for what in outcome.explained), str(outcome)

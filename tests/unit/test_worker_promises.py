@@ -203,7 +203,20 @@ def test_dead_letters(story: Story) -> None:
     story.letters = [letter]
     assert not broken(story)
     del story.runs[id_][-1]
+    assert not broken(story)  # it was with the third worker, and not begun
+    story.lives[2].how = "term"
     assert "undeservedly" in broken(story)
+
+
+def test_deliveries_that_begin_nothing(story: Story) -> None:
+    """They happen when workers die or are stopped, and not when they are told to end."""
+    id_ = added(story)
+    ran(story, id_, ONE, 5, "done", additional=1)
+    assert "had 1 additional deliveries" in broken(story)
+    died(story, TWO, 2, "term")
+    assert "had 1 additional deliveries" in broken(story)
+    died(story, TWO, 2, "kill")
+    assert not broken(story)
 
 
 def test_what_is_left(story: Story) -> None:

@@ -221,13 +221,18 @@ class Core:
         return [job for job in jobs if not job.lost]
 
     async def _put_back(self, jobs: list[WorkerJob]) -> None:
-        """Give jobs that were not begun back to the node at once."""
+        """Give jobs that were not begun back to the node at once.
+
+        Those that may be another's by now are left alone: ENQUEUE would have them delivered again.
+        """
+        now = monotonic()
         for job in jobs:
             job.done = True
             self._tally.returned[job.name] += 1
         self._tally.in_hand -= len(jobs)
         self._freed.set()
-        await self._client.put_back([job.received for job in jobs])
+        await self._renewal.quiet(jobs)
+        await self._client.put_back([job.received for job in jobs if job.safe_until > now])
 
     async def _in_trouble(self, error: RedisError) -> None:
         never = self._tally.last_fetch is None
@@ -263,6 +268,8 @@ class Core:
             done, others = self._take_ended()
             self._freed.set()
             await self._answers.done(done)
+            if others:
+                await self._renewal.quiet(job for job, _ in others)
             again = await self._answers.others(others)
             if again:
                 self._tally.in_hand += len(again)
@@ -319,6 +326,7 @@ class Core:
         cut = self._give_up_running()
         if cut:
             await self._loop.run_in_executor(None, self._executor.cut_short)
+            await self._renewal.quiet(cut)
             await self._answers.cut_short(cut)
         self._ready.set()
         _, unanswered = await asyncio.wait([answer], timeout=LAST_ANSWERS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import monotonic
 
 from pydisque.async_client import AsyncClient
@@ -19,6 +19,9 @@ logger = logging.getLogger("pydisque.worker")
 # Seconds between two looks at the leases at least: what is due meanwhile is renewed together.
 LEISURE = 0.05
 
+# Seconds to wait for renewals that are under way.
+PATIENCE = 1.0
+
 
 class Renewal:
     """Keeps the leases of the jobs in hand, over connections of its own."""
@@ -31,6 +34,8 @@ class Renewal:
         self._tally = tally
         self._leases = Leases()
         self._held = asyncio.Event()
+        self._sending = asyncio.Lock()
+        self._under_way: set[WorkerJob] = set()
 
     def hold(self, jobs: list[WorkerJob]) -> None:
         """Keep the leases of these jobs, which begin now."""
@@ -55,7 +60,26 @@ class Renewal:
 
     async def renew(self, jobs: list[WorkerJob]) -> None:
         """Begin the leases of these jobs anew; those whose jobs are gone are lost."""
-        jobs = [job for job in jobs if not job.at_most_once]
+        async with self._sending:
+            jobs = [job for job in jobs if not (job.at_most_once or job.done)]
+            self._under_way = set(jobs)
+            try:
+                await self._renew(jobs)
+            finally:
+                self._under_way = set()
+
+    async def quiet(self, jobs: Iterable[WorkerJob]) -> None:
+        """Wait until no renewal of these is under way: they are done, and about to be given back.
+
+        WORKING takes a job out of its queue again, should it come after NACK or ENQUEUE. One that
+        takes very long is not waited for: its wire is dead.
+        """
+        if not self._under_way.isdisjoint(jobs):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE), self._sending:
+                    pass
+
+    async def _renew(self, jobs: list[WorkerJob]) -> None:
         pipeline = self._client.pipeline()
         for job in jobs:
             pipeline.working(job.key)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 
 import pytest
 
+from pydisque.worker import Retry
 from servers import until
 
 from . import handlers
@@ -152,3 +154,37 @@ def test_a_job_that_lay_too_long_is_not_begun(make_worker, sync_client, queue, n
     later = sync_client.add_job(queue, "later")
     until(lambda: notes.begun(later))
     assert not notes.begun(given_away)
+
+
+def test_a_renewal_under_way_does_not_hide_a_job_that_failed(
+    make_worker, sync_client, queue, notes, monkeypatch
+):
+    """A job that fails while its lease is renewed is in its queue again, and stays there."""
+
+    async def fails_once(job):
+        handlers.note(job)
+        if not job.nacks:
+            await asyncio.sleep(0.7)
+            raise Retry(in_seconds=0)
+
+    worker = make_worker("asyncio", function=fails_once)
+    renewer = worker._core._renewal._client
+
+    class Slow:  # a pipeline whose commands take their time to the node
+        def __init__(self):
+            self._pipeline = type(renewer).pipeline(renewer)
+            self.working = self._pipeline.working
+
+        async def execute(self, **options):
+            await asyncio.sleep(0.5)
+            return await self._pipeline.execute(**options)
+
+    monkeypatch.setattr(renewer, "pipeline", Slow)
+    id_ = sync_client.add_job(queue, "", retry=300)
+    until(lambda: notes.attempts(id_) == [1])
+    sync_client.pause(queue, kw_out=True)  # so that nobody takes it before the renewal comes
+    until(lambda: sync_client.show(id_).nacks == 1)
+    time.sleep(0.6)
+    assert sync_client.qlen(queue) == 1
+    sync_client.pause(queue, kw_none=True)
+    until(lambda: notes.attempts(id_) == [1, 2])
