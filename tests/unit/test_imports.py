@@ -99,6 +99,7 @@ WORKER_LAYERS = [
     "metrics",
     "tracing",
     "health",
+    "signals",
     "worker",
 ]
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -288,23 +288,14 @@ class _Stop:
         """Stop on SIGTERM and SIGINT meanwhile; handlers that the app has set are called too."""
         if self._supervised:  # what a terminal that closes sends to all
             signal.signal(signal.SIGHUP, lambda *_: None)
-        before = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)}
+        from pydisque.worker.signals import on_signals  # noqa: PLC0415
 
-        def on_signal(signum: int, frame: FrameType | None) -> None:
+        def tell() -> None:
             stop = self.now if self._told and not self._supervised else self.gently
             stop()
-            theirs = before[signal.Signals(signum)]
-            if callable(theirs) and theirs is not signal.default_int_handler:
-                theirs(signum, frame)
 
-        for signum, theirs in before.items():
-            if theirs is not signal.SIG_IGN:
-                signal.signal(signum, on_signal)
-        try:
+        with on_signals(tell):
             yield
-        finally:
-            for signum, theirs in before.items():
-                signal.signal(signum, theirs)
 
 
 def _hold(lifeline: int, stop: _Stop, told: str) -> None:

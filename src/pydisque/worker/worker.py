@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydisque.worker import executors
@@ -21,6 +18,7 @@ from pydisque.worker.executors import EXECUTORS, ExecutorName
 from pydisque.worker.handler import Backoff, Handler
 from pydisque.worker.hooks import Course, Hook, LogHook
 from pydisque.worker.plan import Plan
+from pydisque.worker.signals import on_signals
 from pydisque.worker.tally import Tally
 
 if TYPE_CHECKING:
@@ -179,7 +177,7 @@ class Worker:
         """
         with self._lock:
             self._stops = 0
-        with self._signals():
+        with on_signals(self.stop):
             self._start()
             return self.join()
 
@@ -337,29 +335,6 @@ class Worker:
             if self._door:
                 self._door.close()
             begun.set()
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Stop on the usual signals meanwhile, if this is the main thread."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)}
-
-        def on_signal(signum: int, frame: FrameType | None) -> None:
-            self.stop()
-            theirs = before[signal.Signals(signum)]
-            if callable(theirs) and theirs is not signal.default_int_handler:
-                theirs(signum, frame)
-
-        for signum, theirs in before.items():
-            if theirs is not signal.SIG_IGN:
-                signal.signal(signum, on_signal)
-        try:
-            yield
-        finally:
-            for signum, theirs in before.items():
-                signal.signal(signum, theirs)
 
 
 def _weights(queues: Iterable[str] | Mapping[str, int] | None) -> dict[str, int] | None:
