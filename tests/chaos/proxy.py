@@ -18,6 +18,7 @@ class Proxies:
     """All proxies of a run, in one loop in a thread."""
 
     def __init__(self) -> None:
+        self._proxies: list[Proxy] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -32,10 +33,13 @@ class Proxies:
         self._loop.close()
 
     async def _end(self) -> None:
+        for proxy in self._proxies:
+            await proxy.close()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # in which transports that were aborted let go of their sockets
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         """Run this in the loop."""
@@ -44,6 +48,7 @@ class Proxies:
     def to(self, port: int) -> Proxy:
         """A new proxy to a port of this machine."""
         proxy = Proxy(port)
+        self._proxies.append(proxy)
         self.do(proxy.open())
         return proxy
 
