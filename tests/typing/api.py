@@ -13,13 +13,18 @@ from pydisque import (
     AsyncConnectedNode,
     AsyncPipeline,
     AsyncReceivedJob,
+    Backoff,
     Client,
     ConnectedNode,
+    Drop,
     Job,
     JobInfo,
     Pipeline,
     QueueStats,
     ReceivedJob,
+    Retry,
+    Worker,
+    WorkerJob,
 )
 
 client = Client(["localhost:7711"], password="x", deadline=3, decode_responses=False)
@@ -118,3 +123,29 @@ async def use() -> None:
     await client.add_job("q")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await client.get_job(["q"], a=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await client.ack_job(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def workers() -> None:
+    """A handler keeps its type; a job's parts have theirs; settings are checked."""
+    worker = Worker(["localhost:7711"], concurrency=4, executor="threads", queues={"a": 2})
+
+    @worker.handler("a", max_attempts=3, backoff=Backoff(1, 60))
+    def handle(job: WorkerJob) -> str:
+        assert_type(job.body, bytes)
+        assert_type(job.id, str)
+        assert_type(job.queue, str)
+        assert_type(job.attempt, int)
+        assert_type(job.lease_lost, bool)
+        if job.nacks:
+            raise Retry(in_seconds=5)
+        return job.id
+
+    @worker.handler("b", timeout=3)
+    async def wait(job: WorkerJob) -> None:
+        raise Drop
+
+    assert_type(handle(WorkerJob(b"a", b"id", b"body", 0, 0)), str)
+    await wait(WorkerJob(b"b", b"id", b"body", 0, 0))
+    assert_type(worker.run(), int)
+    assert_type(worker.join(), int)
+    Worker(executor="fibers")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
