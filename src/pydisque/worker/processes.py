@@ -15,7 +15,7 @@ import signal
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.sharedctypes import RawValue
 from typing import Any
 
@@ -28,6 +28,10 @@ from pydisque.worker.verdict import DiedError, RemoteError, text_of, trace_of
 
 # A process begins with a fresh interpreter: it shares no lock, no socket and no thread with this.
 _FRESH = multiprocessing.get_context("spawn")
+
+# Whoever starts a process asks after all others that there are, and two who ask after the same at
+# once may both be told nothing. So this is held wherever the end of one is asked for.
+_asking = threading.Lock()
 
 
 class Processes(Threads):
@@ -100,7 +104,8 @@ class _Child:
         self._process = _FRESH.Process(
             target=_serve, args=(theirs, self.lost, functions), name="pydisque-job", daemon=True
         )
-        self._process.start()
+        with _asking:
+            self._process.start()
         self._is_up = False
         theirs.close()
 
@@ -137,15 +142,18 @@ class _Child:
     def close(self) -> None:
         """Let the process end; it does when it has no more to hear."""
         self._pipe.close()
-        self._process.join(1)
-        if self._process.is_alive():
-            self._process.kill()
+        wait([self._process.sentinel], timeout=1)
+        with _asking:
+            if self._process.is_alive():
+                self._process.kill()
             self._process.join()
-        self._process.close()
+            self._process.close()
 
     def _epitaph(self) -> str:
-        self._process.join(5)
-        code = self._process.exitcode
+        wait([self._process.sentinel], timeout=5)
+        with _asking:
+            self._process.join(1)  # it is going, or gone
+            code = self._process.exitcode
         if code is None:
             return "the job's process hung up"
         with contextlib.suppress(ValueError):
