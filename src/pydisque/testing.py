@@ -138,6 +138,7 @@ class InlineWorker:
         ended: list[Ended] = []
         while parts := self.client.get_job(list(course.handlers), nohang=True, withcounters=True):
             job = WorkerJob(*parts[0])
+            job.decode = course.handlers[job.name].decode
             ended.append(self._run(course, job))
             self.ended.append(ended[-1])
             if raise_errors and (error := _unasked(ended[-1])):

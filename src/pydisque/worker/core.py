@@ -185,7 +185,9 @@ class Core:
             job = WorkerJob(*received)
             job.received = received
             fetched[job.name] += 1
-            doom = job.additional_deliveries and verdict.before(handlers[job.name], job)
+            handler = handlers[job.name]
+            job.decode = handler.decode
+            doom = job.additional_deliveries and verdict.before(handler, job)
             if doom or lay_here:
                 self._report(job, doom or StaleError(), 0.0)
             else:

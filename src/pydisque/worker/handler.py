@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -81,6 +82,7 @@ class Handler:
     timeout: float | None
     dead_queue: str | None
     dead_ttl: int
+    decode: Callable[[bytes], Any] = json.loads
 
     def __post_init__(self) -> None:
         if not callable(self.function):

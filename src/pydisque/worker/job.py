@@ -7,6 +7,7 @@ whether its lease is lost. A handler reads it; only the worker writes to it.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from math import inf
 from typing import Any
 
@@ -22,8 +23,8 @@ class WorkerJob:
     """
 
     __slots__ = (
-        "_headers", "additional_deliveries", "body", "counters", "done", "key", "lease_ends",
-        "lost", "nacks", "name", "received", "renewable", "safe_until", "sent",
+        "_headers", "additional_deliveries", "body", "counters", "decode", "done", "key",
+        "lease_ends", "lost", "nacks", "name", "received", "renewable", "safe_until", "sent",
     )  # fmt: skip
 
     def __init__(self, queue: bytes, id_: bytes, body: bytes, nacks: int, additional: int) -> None:
@@ -39,6 +40,8 @@ class WorkerJob:
         """How often a worker gave it back as failed."""
         self.additional_deliveries = additional
         """How often it was delivered again because nobody answered for it."""
+        self.decode: Callable[[bytes], Any] = json.loads
+        """What makes its value of its body."""
         self.received: Any = None
         """What the client that fetched it calls it."""
         self.counters = (nacks, additional)
@@ -99,6 +102,14 @@ class WorkerJob:
     def at_most_once(self) -> bool:
         """Whether it was added with ``retry=0``, and is never delivered again; its ID tells."""
         return at_most_once(self.key)
+
+    @property
+    def value(self) -> Any:
+        """The body, decoded as its handler is told to (``decode=``), else as JSON.
+
+        It is decoded each time it is asked for, and what ``decode`` raises is raised.
+        """
+        return self.decode(self.body)
 
     def json(self) -> Any:
         """The body, which is JSON, as a value.

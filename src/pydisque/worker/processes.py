@@ -15,6 +15,7 @@ import signal
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import chain
 from multiprocessing.connection import Connection, wait
 from multiprocessing.sharedctypes import RawValue
 from typing import Any
@@ -34,13 +35,17 @@ _FRESH = multiprocessing.get_context("spawn")
 _asking = threading.Lock()
 
 
+Functions = Mapping[bytes, tuple[Callable[[Any], Any], Callable[[bytes], Any]]]
+"""By queue: its handler's function, and what decodes bodies for it."""
+
+
 class Processes(Threads):
     """So many processes, and for each the thread that stands for it."""
 
     def __init__(self, course: Course, concurrency: int) -> None:
         super().__init__(course, concurrency)
         self._run = partial(course.run, call=self._call)
-        self._functions = {name: h.function for name, h in course.handlers.items()}
+        self._functions = {n: (h.function, h.decode) for n, h in course.handlers.items()}
         check(self._functions)
         self._own = threading.local()
         self._children: dict[WorkerJob, _Child] = {}
@@ -79,13 +84,13 @@ class Processes(Threads):
             del self._children[job]
 
 
-def check(functions: Mapping[bytes, Callable[[Any], Any]]) -> None:
+def check(functions: Functions) -> None:
     """Find out whether another process can be told of these functions.
 
     Raises:
         ValueError: It cannot; the text names the function.
     """
-    for function in functions.values():
+    for function in chain.from_iterable(functions.values()):
         try:
             pickle.dumps(function)
         except Exception as error:  # noqa: BLE001 - pickle raises what it likes
@@ -98,7 +103,7 @@ def check(functions: Mapping[bytes, Callable[[Any], Any]]) -> None:
 class _Child:
     """A process, from the side of the thread that stands for it."""
 
-    def __init__(self, functions: Mapping[bytes, Callable[[Any], Any]]) -> None:
+    def __init__(self, functions: Functions) -> None:
         self.lost: Any = RawValue("b", 0)
         self._pipe, theirs = _FRESH.Pipe()
         self._process = _FRESH.Process(
@@ -179,7 +184,7 @@ class _RemoteJob(WorkerJob):
         return bool(self._shared.value)
 
 
-def _serve(pipe: Connection, lost: Any, functions: Mapping[bytes, Callable[[Any], Any]]) -> None:
+def _serve(pipe: Connection, lost: Any, functions: Functions) -> None:
     """Do jobs until the worker hangs up; what ends the worker gently does not end a job."""
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.SIG_IGN)
@@ -191,7 +196,8 @@ def _serve(pipe: Connection, lost: Any, functions: Mapping[bytes, Callable[[Any]
             except (EOFError, OSError):
                 return
             job = _RemoteJob(lost, headers, *parts)
-            pipe.send(_outcome(runner, functions[job.name], job))
+            function, job.decode = functions[job.name]
+            pipe.send(_outcome(runner, function, job))
 
 
 def _outcome(

@@ -6,6 +6,7 @@ What it does with jobs stands in `core` and the files beside it.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -125,6 +126,7 @@ class Worker:
         timeout: float | None = None,
         dead_queue: str | None = "",
         dead_ttl: int = MONTH,
+        decode: Callable[[bytes], Any] = json.loads,
     ) -> Callable[[F], F]:
         """Make a function the handler of a queue's jobs; it is called with a `WorkerJob`.
 
@@ -139,6 +141,7 @@ class Worker:
             dead_queue: Where dead letters go. Default: the queue's name and ``:dead``; None: they
                 are acknowledged, and only logged.
             dead_ttl: Seconds after which a dead letter is dropped. Default: thirty days.
+            decode: Makes ``job.value`` of the body, such as ``msgpack.unpackb``. Default: JSON.
 
         Raises:
             ValueError, TypeError: An argument is not as described, or the queue has a handler.
@@ -157,6 +160,7 @@ class Worker:
                 timeout,
                 f"{queue}:dead" if dead_queue == "" else dead_queue,
                 dead_ttl,
+                decode,
             )
             return function
 

@@ -68,6 +68,16 @@ class UnpicklableError(Exception):
         self.parts = (one, two, lambda: None)
 
 
+def reverse(body: bytes) -> str:
+    """Decode in an unusual way."""
+    return body.decode()[::-1]
+
+
+def value(job: WorkerJob) -> None:
+    """Note what the body was decoded to."""
+    note(job, job.value)
+
+
 def odd(job: WorkerJob) -> None:
     """Fail in an odd way."""
     note(job)

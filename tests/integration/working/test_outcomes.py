@@ -69,6 +69,15 @@ def test_a_job_that_exits_ends_itself_alone(make_worker, sync_client, queue, not
     assert notes.attempts(later) == [1]
 
 
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_bodies_in_a_format_of_ones_own(make_worker, sync_client, queue, notes, executor):
+    """What decodes bodies can be given with a handler, and runs where the handler does."""
+    make_worker(executor, function=handlers.value, decode=handlers.reverse, concurrency=1)
+    id_ = sync_client.add_job(queue, "abc")
+    gone(sync_client, queue)
+    assert notes.words(id_) == {"cba"}
+
+
 def test_a_job_waits_on_the_server_for_its_next_attempt(make_worker, sync_client, queue, notes):
     """The pause after a failure is the server's: no worker holds the job, and none need live."""
     worker = make_worker(max_attempts=5)
