@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import random
 from time import monotonic
 from typing import Any
@@ -20,6 +20,7 @@ from redis.exceptions import AuthenticationError, RedisError
 
 from pydisque.async_client import AsyncClient, AsyncReceivedJob
 from pydisque.errors import NoAuthError
+from pydisque.routing import DEFAULT_TIMEOUT
 from pydisque.worker import verdict
 from pydisque.worker.answers import Answers
 from pydisque.worker.appetite import Appetite
@@ -79,12 +80,9 @@ class Core:
         self._woken = self._last_beat = 0.0
         self._beat()
         plan = self._plan
-        # A renewal that takes longer is late for the shortest lease; on a dead wire it must be sent
-        # again over another.
-        hasty = {"deadline": SHORTEST, "socket_timeout": SHORTEST}
         async with (
             AsyncClient(plan.nodes, **plan.options) as self._client,
-            AsyncClient(plan.nodes, **{**plan.options, **hasty}) as renewer,
+            AsyncClient(plan.nodes, **_hasty(plan.options)) as renewer,
         ):
             self._renewal = Renewal(renewer, self._executor.lose, self._tally)
             self._answers = Answers(self._client, plan, self._tally)
@@ -346,3 +344,17 @@ class Core:
             self._tally.cut_short[job.name] += 1
         self._tally.in_hand -= len(cut)
         return cut
+
+
+def _hasty(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options for renewals: on a dead wire one is sent again while there is a lease.
+
+    Connecting may take as long as ever; WORKING takes a node no time.
+    """
+    timeout = options.get("socket_timeout", DEFAULT_TIMEOUT)
+    return {
+        "socket_connect_timeout": timeout,
+        **options,
+        "deadline": SHORTEST,
+        "socket_timeout": min(timeout or SHORTEST, SHORTEST / 2),
+    }

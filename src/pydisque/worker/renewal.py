@@ -10,6 +10,7 @@ from time import monotonic
 
 from pydisque.async_client import AsyncClient
 from pydisque.errors import NoJobError, TooLateError
+from pydisque.replies import JobInfo
 from pydisque.worker.job import WorkerJob
 from pydisque.worker.leases import AGAIN, Leases
 from pydisque.worker.tally import Tally
@@ -55,8 +56,33 @@ class Renewal:
             renew, lost = self._leases.due(monotonic())
             for job in lost:
                 self._tell_lost(job)
+            now = monotonic()
+            unsure = [job for job in renew if job.safe_until <= now]
+            if unsure:
+                taken = await self._taken(unsure)
+                renew = [job for job in renew if job not in taken]
             if renew:
                 await self.renew(renew)
+
+    async def _taken(self, jobs: list[WorkerJob]) -> set[WorkerJob]:
+        """Which of these are another worker's by now; WORKING would renew its lease unasked.
+
+        A first renewal that is late, as the process was stopped or the node away, may find that.
+        """
+        pipeline = self._client.pipeline()
+        for job in jobs:
+            pipeline.show(job.key)
+        infos = await pipeline.execute(raise_on_error=False)
+        taken = {
+            job
+            for job, info in zip(jobs, infos, strict=True)
+            if isinstance(info, JobInfo)
+            and info.state in (b"active", "active")
+            and (info.nacks, info.additional_deliveries) != job.counters
+        }
+        for job in taken:
+            self._tell_lost(job)
+        return taken
 
     async def renew(self, jobs: list[WorkerJob]) -> None:
         """Begin the leases of these jobs anew; those whose jobs are gone are lost."""

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from chaos.worker_app import CONFIG
 from chaos.worker_history import Story, Task
 from pydisque.client import Client
@@ -80,3 +82,16 @@ def test_a_job_that_came_while_it_was_stopped_and_is_still_its_own(tmp_path):
         sleeper.send_signal(signal.SIGCONT)
         until(lambda: client.show(id_) is None, 10)
     assert log.read_text().count("B ") == 1
+
+
+@pytest.mark.parametrize("server", ["memory"], indirect=True)
+def test_a_job_given_to_another_meanwhile_is_not_renewed(make_worker, sync_client, queue, notes):
+    """Woken up before its first renewal, a worker lets go of what is another's by now."""
+    worker = make_worker(concurrency=1)
+    id_ = sync_client.add_job(queue, "until-lost", retry=2)
+    until(lambda: notes.begun(id_))
+    worker._loop.call_soon_threadsafe(time.sleep, 3)  # as if the process were stopped
+    [job] = sync_client.get_jobs([queue], timeout=10000)
+    assert (job.id, job.additional_deliveries) == (id_, 1)
+    until(lambda: "lost" in notes.words(id_), 10)
+    sync_client.ack_job(id_)
