@@ -93,6 +93,7 @@ class Renewal:
                 await self._renew(jobs)
             finally:
                 self._under_way = set()
+                self._held.set()  # of a real Disque's jobs, these are the first that is heard
 
     async def quiet(self, jobs: Iterable[WorkerJob]) -> None:
         """Wait until no renewal of these is under way: they are done, and about to be given back.
