@@ -107,8 +107,7 @@ class Answers:
         """Of jobs that waited longer than it was certain, those that nobody else was given."""
         ours = []
         for job, info in zip(jobs, await self._show(jobs), strict=True):
-            fields = (info.nacks, info.additional_deliveries) if info else None
-            if info and fields == job.counters and _text(info.state) == "active":
+            if info and _is_ours(job, info) and _text(info.state) == "active":
                 job.done = job.lost = False
                 ours.append(job)
             else:
@@ -130,6 +129,7 @@ class Answers:
         """
         failed = [job for job, said in verdicts if not isinstance(said, Ack)]
         infos = dict(zip(failed, await self._show(failed), strict=True))
+        infos = {job: info if info and _is_ours(job, info) else None for job, info in infos.items()}
         delays = bool(failed) and await self.starts_lease_at_delivery()
         now = datetime.now(UTC)
         settlements = []
@@ -139,9 +139,7 @@ class Answers:
             if settled is not None:
                 settlements.append((job, settled))
             else:
-                logger.warning(
-                    "job %s of %s: failed, and the node knows it no more", job.id, job.queue
-                )
+                logger.warning("job %s of %s: failed, and is no longer ours", job.id, job.queue)
         over = await self._send(settlements)
         await self._ack([job.key for job, settled, _ in over if settled.ack])
         for job, settled, result in over:
@@ -180,6 +178,11 @@ class Answers:
         if not self._silent:
             self._silent = True
             logger.warning("cannot %s, and go on trying: %s", what, error)
+
+
+def _is_ours(job: WorkerJob, info: JobInfo) -> bool:
+    """Whether a job was not queued again since this delivery; another worker may have it then."""
+    return (info.nacks, info.additional_deliveries) == job.counters
 
 
 def _text(value: bytes | str) -> str:

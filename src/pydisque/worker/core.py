@@ -194,10 +194,14 @@ class Core:
             self._renewal.hold(fresh)
         else:
             fresh = await self._confirm(fresh)
+        await self._begin(fresh)
+
+    async def _begin(self, jobs: list[WorkerJob]) -> None:
+        """Have these jobs run, unless the end has begun."""
         if self._stopping:
-            await self._put_back(fresh)
+            await self._put_back(jobs)
         else:
-            self._executor.submit(fresh)
+            self._executor.submit(jobs)
 
     def _beat(self) -> None:
         """Notice that the loop stood still."""
@@ -276,7 +280,7 @@ class Core:
             again = await self._answers.others(others)
             if again:
                 self._tally.in_hand += len(again)
-                self._executor.submit(await self._confirm(again))
+                await self._begin(await self._confirm(again))
             if self._finishing and not self._tally.in_hand and not self._ended:
                 return
 

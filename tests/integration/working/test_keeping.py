@@ -95,6 +95,28 @@ def test_an_old_job_is_run_without_renewal(make_worker, sync_client, queue, note
     assert worker.tally.lost.total() == 0
 
 
+def test_a_failure_says_nothing_of_a_job_that_another_has(make_worker, sync_client, queue, notes):
+    """What fails after its lease has ended is not given back from under its next worker."""
+    gate = threading.Event()
+
+    def fails(job):
+        handlers.note(job)
+        gate.wait(30)
+        raise ValueError
+
+    make_worker(function=fails, concurrency=1)
+    id_ = sync_client.add_job(queue, "x", retry=300)
+    until(lambda: notes.begun(id_))
+    sync_client.enqueue(id_)  # as if its lease were over
+    [job] = sync_client.get_jobs([queue], timeout=5000)
+    gate.set()
+    later = sync_client.add_job(queue, "later")
+    until(lambda: notes.begun(later))
+    info = sync_client.show(id_)
+    assert (info.state, info.nacks) == (b"active", 0)
+    assert job.ack() == 1
+
+
 def test_what_was_fetched_ahead_does_not_wait_behind_long_jobs(
     make_worker, sync_client, queue, notes
 ):

@@ -150,3 +150,22 @@ def test_a_worker_without_handlers_says_so():
         Worker().run()
     with pytest.raises(ValueError, match="queue 'x' has no handler"):
         Worker(queues=["x"]).run()
+
+
+def test_a_job_looked_at_again_at_the_end_goes_back(make_worker, sync_client, queue, notes):
+    """A job that was to be begun after all is put back when the worker has begun to stop."""
+    worker = make_worker()
+    real = worker._core._executor.submit
+
+    def late(jobs):
+        for job in jobs:
+            job.safe_until = 0.0
+        real(jobs)
+        worker.stop()
+
+    worker._core._executor.submit = late
+    sync_client.add_job(queue, "x")
+    assert worker.join(20) == 0
+    assert sync_client.qlen(queue) == 1
+    assert notes.all() == []
+    assert worker.tally.in_hand == 0
