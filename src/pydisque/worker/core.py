@@ -230,16 +230,22 @@ class Core:
     async def _put_back(self, jobs: list[WorkerJob]) -> None:
         """Give jobs that were not begun back to the node at once.
 
-        Those that may be another's by now are left alone: ENQUEUE would have them delivered again.
+        Those that may be another's by now are looked at first: ENQUEUE would have them delivered
+        again.
         """
         now = monotonic()
+        sure = []
         for job in jobs:
+            if job.safe_until <= now:
+                self._report(job, StaleError(), 0.0)
+                continue
+            sure.append(job)
             job.done = True
             self._tally.returned[job.name] += 1
-        self._tally.in_hand -= len(jobs)
+        self._tally.in_hand -= len(sure)
         self._freed.set()
-        await self._renewal.quiet(jobs)
-        await self._client.put_back([job.received for job in jobs if job.safe_until > now])
+        await self._renewal.quiet(sure)
+        await self._client.put_back([job.received for job in sure])
 
     async def _in_trouble(self, error: RedisError) -> None:
         never = self._tally.last_fetch is None
