@@ -81,19 +81,12 @@ class Worker:
             http: Where to serve ``/health`` and ``/metrics``: ``"host:port"``, ``"[::1]:port"``, or
                 ``":port"`` for loopback alone. Port 0 is any free one, see `http_address`.
             hooks: Called around every job, in this order, after the one that logs.
-            **options: What `AsyncClient` takes.
+            **options: What `AsyncClient` takes, but for ``decode_responses``: bodies are bytes.
 
         Raises:
             ValueError, TypeError: An argument is not as described.
         """
-        if type(concurrency) is not int or concurrency < 1:
-            raise ValueError(f"concurrency must be an int from 1, not {concurrency!r}")
-        if executor is not None and executor not in EXECUTORS:
-            raise ValueError(f"executor must be one of {', '.join(EXECUTORS)}, not {executor!r}")
-        if type(prefetch) is not int or prefetch < 0:
-            raise ValueError(f"prefetch must be an int from 0, not {prefetch!r}")
-        if not grace >= 0:
-            raise ValueError(f"grace must be 0 seconds or more, not {grace!r}")
+        _check(concurrency, executor, prefetch, grace, options)
         self.nodes = nodes
         self.concurrency = concurrency
         self.executor: ExecutorName | None = executor
@@ -339,6 +332,21 @@ class Worker:
             if self._door:
                 self._door.close()
             begun.set()
+
+
+def _check(
+    concurrency: int, executor: str | None, prefetch: int, grace: float, options: dict[str, Any]
+) -> None:
+    if type(concurrency) is not int or concurrency < 1:
+        raise ValueError(f"concurrency must be an int from 1, not {concurrency!r}")
+    if executor is not None and executor not in EXECUTORS:
+        raise ValueError(f"executor must be one of {', '.join(EXECUTORS)}, not {executor!r}")
+    if type(prefetch) is not int or prefetch < 0:
+        raise ValueError(f"prefetch must be an int from 0, not {prefetch!r}")
+    if not grace >= 0:
+        raise ValueError(f"grace must be 0 seconds or more, not {grace!r}")
+    if options.get("decode_responses"):
+        raise ValueError("decode_responses is not for workers: job.body is bytes, job.queue a str")
 
 
 def _weights(queues: Iterable[str] | Mapping[str, int] | None) -> dict[str, int] | None:

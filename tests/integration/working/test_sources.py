@@ -118,6 +118,7 @@ def test_a_paused_queue_is_left_alone(several, sync_client, queue):
         ({"grace": -1}, "grace must be"),
         ({"queues": {"q": 0}}, "weight of queue 'q'"),
         ({"queues": "q"}, "several names"),
+        ({"decode_responses": True}, "decode_responses is not for workers"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(options, text):
