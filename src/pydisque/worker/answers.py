@@ -107,7 +107,7 @@ class Answers:
         """Of jobs that waited longer than it was certain, those that nobody else was given."""
         ours = []
         for job, info in zip(jobs, await self._show(jobs), strict=True):
-            if info and _is_ours(job, info) and _text(info.state) == "active":
+            if info and job.is_as_delivered(info) and info.state == b"active":
                 job.done = job.lost = False
                 ours.append(job)
             else:
@@ -129,7 +129,7 @@ class Answers:
         """
         failed = [job for job, said in verdicts if not isinstance(said, Ack)]
         infos = dict(zip(failed, await self._show(failed), strict=True))
-        infos = {job: info if info and _is_ours(job, info) else None for job, info in infos.items()}
+        infos = {j: info if info and j.is_as_delivered(info) else None for j, info in infos.items()}
         delays = bool(failed) and await self.starts_lease_at_delivery()
         now = datetime.now(UTC)
         settlements = []
@@ -178,12 +178,3 @@ class Answers:
         if not self._silent:
             self._silent = True
             logger.warning("cannot %s, and go on trying: %s", what, error)
-
-
-def _is_ours(job: WorkerJob, info: JobInfo) -> bool:
-    """Whether a job was not queued again since this delivery; another worker may have it then."""
-    return (info.nacks, info.additional_deliveries) == job.counters
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydisque.envelope import EARLIER, MARK, unwrap
 from pydisque.put_back import at_most_once
+from pydisque.replies import JobInfo
 
 
 class WorkerJob:
@@ -110,6 +111,10 @@ class WorkerJob:
         It is decoded each time it is asked for, and what ``decode`` raises is raised.
         """
         return self.decode(self.body)
+
+    def is_as_delivered(self, info: JobInfo) -> bool:
+        """Whether it was not queued again since; if it was, another worker may have it."""
+        return (info.nacks, info.additional_deliveries) == self.counters
 
     def json(self) -> Any:
         """The body, which is JSON, as a value.

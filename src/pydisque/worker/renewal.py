@@ -77,8 +77,8 @@ class Renewal:
             job
             for job, info in zip(jobs, infos, strict=True)
             if isinstance(info, JobInfo)
-            and info.state in (b"active", "active")
-            and (info.nacks, info.additional_deliveries) != job.counters
+            and info.state == b"active"
+            and not job.is_as_delivered(info)
         }
         for job in taken:
             self._tell_lost(job)
