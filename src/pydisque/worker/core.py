@@ -65,7 +65,6 @@ class Core:
         self._told = False
         self._finished = 0
         self._turn = 0
-        self._stopping = False
         self._finishing = False
         self._trouble_since: float | None = None
         self._getting: asyncio.Future[Any] | None = None
@@ -94,7 +93,6 @@ class Core:
 
     def stop(self) -> None:
         """Fetch no more, finish what runs, and end; called in the loop's thread, as `hurry` is."""
-        self._stopping = True
         self._stop.set()
         self._freed.set()
         if self._getting is not None:
@@ -125,7 +123,7 @@ class Core:
     # Fetch
 
     async def _fetch(self) -> None:
-        while not self._stopping:
+        while not self._stop.is_set():
             room = self._appetite.room(self._tally.in_hand)
             if not room:
                 self._tally.wanting_since = None
@@ -138,7 +136,7 @@ class Core:
             except RedisError as error:
                 await self._in_trouble(error)
             except asyncio.CancelledError:
-                if not self._stopping:
+                if not self._stop.is_set():
                     raise
 
     async def _take(self, room: int) -> None:
@@ -154,7 +152,7 @@ class Core:
         got = 0
         for source in sources:
             got += await self._get([source], nohang=True, count=room - got)
-            if got == room or self._stopping:
+            if got == room or self._stop.is_set():
                 return
         if not got:  # of jobs in several queues, a fetch of one takes the first queue's
             await self._get(sources, timeout=FETCH_WAIT)
@@ -198,7 +196,7 @@ class Core:
 
     async def _begin(self, jobs: list[WorkerJob]) -> None:
         """Have these jobs run, unless the end has begun."""
-        if self._stopping:
+        if self._stop.is_set():
             await self._put_back(jobs)
         else:
             self._executor.submit(jobs)
@@ -318,7 +316,7 @@ class Core:
             await asyncio.sleep(LONGEST_WAIT)
             waiting = self._tally.in_hand - self._plan.concurrency
             finished = self._finished - before
-            if waiting > finished and not self._stopping:
+            if waiting > finished and not self._stop.is_set():
                 self._appetite.spoilt(self._plan.concurrency * LONGEST_WAIT / max(finished, 1))
                 jobs = self._executor.take_back()
                 logger.info("%d jobs go back: those before them take long", len(jobs))
