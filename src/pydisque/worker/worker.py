@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from pydisque.dead_letters import queue_for
 from pydisque.worker import executors
 from pydisque.worker.core import Core
 from pydisque.worker.executor import Executor
@@ -151,7 +152,7 @@ class Worker:
                 max_additional_deliveries,
                 pause,
                 timeout,
-                f"{queue}:dead" if dead_queue == "" else dead_queue,
+                queue_for(queue) if dead_queue == "" else dead_queue,
                 dead_ttl,
                 decode,
             )
