@@ -76,28 +76,35 @@ _ADD_OPTIONS = {
 
 
 class Add(NamedTuple):
-    """The options of ADDJOB; times in seconds. `retry` is what applies, given or not."""
+    """The options of ADDJOB; other times in seconds. `retry` is what applies, given or not."""
 
     ttl: int
     retry: int
     delay: int
     maxlen: int | None
     replicate: int
+    timeout: int = 0
+    """Milliseconds to wait for the copies, 0 for ever."""
+    at_once: bool = False
+    """Not to wait for them at all: ASYNC."""
 
 
 def add(args: list[bytes]) -> Add:
     """ADDJOB queue body ms-timeout [option…]; what is wrong with them in Disque's order."""
     given: dict[bytes, int] = {}
+    at_once = False
     i = 4
     while i < len(args):
         word = args[i].lower()
         if word in _ADD_OPTIONS and i + 1 < len(args):
             i += 1
             given[word] = _bounded(args[i], *_ADD_OPTIONS[word])
-        elif word != b"async":
+        elif word == b"async":
+            at_once = True
+        else:
             raise syntax_error()
         i += 1
-    timeout(args[3])
+    wait = timeout(args[3])
     ttl = given.get(b"ttl", 86400)
     retry = given.get(b"retry", max(1, min(300, ttl // 10)))
     replicate = given.get(b"replicate", 1)
@@ -110,7 +117,7 @@ def add(args: list[bytes]) -> Add:
         raise DisqueError(
             "The specified DELAY is greater than TTL. Job refused since would never be delivered"
         )
-    return Add(ttl, retry, delay, given.get(b"maxlen"), replicate)
+    return Add(ttl, retry, delay, given.get(b"maxlen"), replicate, wait, at_once)
 
 
 def nack(args: list[bytes]) -> tuple[list[bytes], int]:

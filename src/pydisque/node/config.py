@@ -89,6 +89,13 @@ def _hosts(typed: str) -> str:
     return ",".join(hosts)
 
 
+def _announced(typed: str) -> str:
+    host, _, port = typed.rpartition(":")
+    if typed and not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise ValueError("a host and a port, as in 10.0.0.5:7711")
+    return typed
+
+
 def _directory(typed: str) -> str:
     try:
         os.scandir(typed).close()
@@ -220,6 +227,23 @@ PARAMETERS = {
     "data": Parameter(
         "", _text,
         "Directory in which jobs are kept; :memory: for nowhere. Without it the node picks one.",
+        fixed=True, own=True,
+    ),
+    "store": Parameter(
+        "", _text,
+        "Valkey in which jobs are kept instead, as in valkey://host:6379; `valkey` starts one.",
+        fixed=True, own=True, secret=True,
+    ),
+    "replicate": Parameter(
+        "1", _number(1, 32), "Copies in Valkey's primary and replicas before a change is answered.",
+        fixed=True, own=True,
+    ),
+    "store-timeout": Parameter(
+        "5", _number(1), "Seconds after which a Valkey that does not answer is given up.",
+        fixed=True, own=True,
+    ),
+    "announce": Parameter(
+        "", _announced, "HOST:PORT by which clients reach this node, if it cannot tell by itself.",
         fixed=True, own=True,
     ),
     "durability": Parameter(

@@ -16,6 +16,7 @@ from typing import cast
 from pydisque.errors import DisqueError, MisconfError
 from pydisque.node import resp
 from pydisque.node.backlog import NOTED_FROM
+from pydisque.node.later import Reply
 from pydisque.node.node import Command, Node, Session
 from pydisque.node.resp import RequestParser
 
@@ -23,6 +24,10 @@ logger = logging.getLogger("pydisque.node")
 
 FLUSH_AT = 256 * 1024
 """Bytes of replies after which they go out before the next command runs."""
+
+
+MOST_AWAITED = 1000
+"""Replies to come after which a client's next commands have to wait for some of them."""
 
 
 TURN = 0.002
@@ -45,6 +50,8 @@ class Connection(Session, asyncio.Protocol):
         self._replies: list[bytes] = []
         self._wrote = False  # some of them may tell of a change
         self._held: deque[tuple[int, int, bytes]] = deque()  # wait for a commit; how many
+        self._awaited: deque[bytes | Reply] = deque()  # wait for a reply that comes later
+        self._drained = True  # nothing of that has come, or it will be looked at soon
         self._held_size = 0
         self._running = False
         self._closing = False
@@ -84,6 +91,7 @@ class Connection(Session, asyncio.Protocol):
         self._closing = True
         self._requests.clear()
         self._held.clear()
+        self._awaited.clear()
         self._end_wait()
         self.node.forget(self)
 
@@ -141,7 +149,7 @@ class Connection(Session, asyncio.Protocol):
         """Hang up once what was sent, and the reply under way, has left."""
         self._closing = True
         self._requests.clear()
-        self.node.waiting.remove(self)  # now: what is served to it from here on would be lost
+        self.node.leave_line(self)  # now: what is served to it from here on would be lost
         if not self._running:
             self._end_wait()
             self._end()
@@ -158,7 +166,7 @@ class Connection(Session, asyncio.Protocol):
     def in_hand(self) -> bool:
         """Whether there is something left that can be answered."""
         stuck = self.blocked or self._choked or self._closing or self.node.held
-        return bool(self._requests or self._unparsed) and not stuck
+        return bool(self._awaited or ((self._requests or self._unparsed) and not stuck))
 
     def block(self, milliseconds: int) -> None:
         """Let no further command of this client run until `unblock`, or for that long (0: ever)."""
@@ -170,7 +178,7 @@ class Connection(Session, asyncio.Protocol):
         """Answer the blocked command and go on with the client's next one."""
         self._end_wait()
         self._wrote = True
-        self.send(self._adapt(reply) if self.guarded else reply)
+        self.send(self._adapted(reply) if self.guarded else reply)
         if self._requests or self._unparsed or self._parser.halted:
             self._loop.call_soon(self.resume)
 
@@ -203,7 +211,11 @@ class Connection(Session, asyncio.Protocol):
         if self._closing:
             self._end()
         elif self._requests and not (
-            self.blocked or self._choked or self.node.held or self._held_size > FLUSH_AT
+            self.blocked
+            or self._choked
+            or self.node.held
+            or self._held_size > FLUSH_AT
+            or len(self._awaited) >= MOST_AWAITED
         ):
             self._full = True
             self._transport.pause_reading()
@@ -229,6 +241,7 @@ class Connection(Session, asyncio.Protocol):
         requests = self._requests
         replies = self._replies
         durable = node.store.durable
+        node.store.asker = self
         size = 0
         started = perf_counter()
         deadline = started + TURN
@@ -240,6 +253,7 @@ class Connection(Session, asyncio.Protocol):
             self.last_command = command
             if durable and command.writes:
                 self._wrote = True
+            reply: bytes | Reply | None
             try:
                 if not command.least <= len(args) <= command.most:
                     raise command.arity_error()  # noqa: TRY301 - like any other error reply
@@ -254,7 +268,11 @@ class Connection(Session, asyncio.Protocol):
                 reply = resp.error("ERR internal error, see the log of the node")
             if self.guarded:
                 reply = self._adapt(reply)
-            if reply:
+            if isinstance(reply, Reply):
+                self._await(reply)
+                if len(self._awaited) >= MOST_AWAITED:
+                    deadline = 0.0  # these have to come first
+            elif reply:
                 replies.append(reply)
                 size += len(reply)
                 if size > FLUSH_AT:
@@ -289,7 +307,7 @@ class Connection(Session, asyncio.Protocol):
                 self._answer(resp.error(f"ERR unknown command '{shown}'"))
         return command
 
-    def _run_guarded(self, command: Command, args: resp.Request) -> bytes | None:
+    def _run_guarded(self, command: Command, args: resp.Request) -> bytes | Reply | None:
         """Run a command with everything that is usually switched off looked at."""
         node = self.node
         if node.users.wanted and not (self.user and self.user.admin):
@@ -303,18 +321,58 @@ class Connection(Session, asyncio.Protocol):
 
     def _answer(self, reply: bytes) -> None:
         """Answer what is no command."""
-        self._replies.append(self._adapt(reply) if self.guarded else reply)
+        self._replies.append(self._adapted(reply) if self.guarded else reply)
 
-    def _adapt(self, reply: bytes | None) -> bytes:
+    def _adapted(self, reply: bytes) -> bytes:
+        adapted = self._adapt(reply)
+        return adapted if isinstance(adapted, bytes) else b""
+
+    def _adapt(self, reply: bytes | Reply | None) -> bytes | Reply:
         """A reply as this session wants it: nothing at all, or in RESP3."""
         if self.reply_mode == b"skip":  # that was CLIENT REPLY SKIP itself
             self.reply_mode = b"skipping"
         elif self.reply_mode == b"skipping":
             self.reply_mode = b"on"
-            return b""
+            return _unwanted(reply)
         if reply is None or self.reply_mode != b"on":
-            return b""
-        return resp.to_resp3(reply) if self.resp3 else reply
+            return _unwanted(reply)
+        if isinstance(reply, bytes):
+            return resp.to_resp3(reply) if self.resp3 else reply
+        reply.adapt = resp.to_resp3 if self.resp3 else None
+        return reply
+
+    # Replies that come later
+
+    def _await(self, reply: Reply) -> None:
+        """Send this when it is there, and whatever follows after it."""
+        if self._replies:
+            self._flush()
+        reply.owner = self
+        self._awaited.append(reply)
+
+    def arrived(self) -> None:
+        """A reply is there: send it at the end of this turn, with others that are."""
+        if self._drained:
+            self._drained = False
+            self._loop.call_soon(self._drain)
+
+    def _drain(self) -> None:
+        """Send what is there, up to the first reply that is not."""
+        self._drained = True
+        awaited, ready = self._awaited, list[bytes]()
+        while awaited:
+            first = awaited[0]
+            data = first if isinstance(first, bytes) else first.bytes
+            if data is None:
+                break
+            ready.append(data)
+            awaited.popleft()
+        if ready:
+            self._write(b"".join(ready))
+        if self._closing:
+            self._end()
+        elif self._requests or self._unparsed or self._parser.halted:
+            self.resume()
 
     # Waiting, sending, ending
 
@@ -326,7 +384,7 @@ class Connection(Session, asyncio.Protocol):
             self.node.backlog.note(self, self.node.store.now)
 
     def _wait_over(self) -> None:
-        self.node.waiting.remove(self)
+        self.node.leave_line(self)
         self.unblock(resp.NIL_ARRAY)
 
     def _end_wait(self) -> None:
@@ -348,6 +406,9 @@ class Connection(Session, asyncio.Protocol):
         count = len(self._replies)
         data = self._replies[0] if count == 1 else b"".join(self._replies)
         self._replies.clear()
+        if self._awaited:
+            self._awaited.append(data)
+            return
         commit = self._held[-1][0] if self._held else 0
         if wrote and (last := self.node.commits.last()) > commit:
             commit = last
@@ -378,5 +439,13 @@ class Connection(Session, asyncio.Protocol):
 
     def _end(self) -> None:
         """Hang up, unless something is to be sent first."""
-        if not self._held:
+        if not (self._held or self._awaited):
             self._transport.close()
+
+
+def _unwanted(reply: bytes | Reply | None) -> bytes | Reply:
+    """What is left of a reply that the client does not want: one that comes later ends a wait."""
+    if isinstance(reply, Reply):
+        reply.adapt = lambda _: b""
+        return reply
+    return b""

@@ -18,24 +18,42 @@ from pydisque.errors import DisqueError
 from pydisque.node import arguments, resp
 from pydisque.node.arguments import text
 from pydisque.node.job import Job
+from pydisque.node.later import Reply, shaped
 from pydisque.node.node import Command, Node, Session
 from pydisque.node.server_commands import DISQUE_VERSION
 
 Fields = dict[str, object]
 
 
-def info(session: Session, args: list[bytes]) -> bytes:
+def info(session: Session, args: list[bytes]) -> bytes | Reply:
     """Tell about the node, all of it or one section."""
     if len(args) > 2:
         raise arguments.syntax_error()
     wanted = args[1].lower().decode("latin-1") if len(args) == 2 else "default"
     node = session.node
+    names = [
+        name
+        for name in _SECTIONS
+        if wanted in (name, "all") or (wanted == "default" and name != "commandstats")
+    ]
     node.peak_memory = max(node.peak_memory, node.used_memory)
+    if "jobs" in names or "queues" in names:
+        return shaped(node.store.totals(), lambda totals: _told(node, names, *totals))
+    return _told(node, names)
+
+
+def _told(node: Node, names: list[str], jobs: int = 0, queues: int = 0) -> bytes:
+    totals: dict[str, Fields] = {
+        "jobs": {"registered_jobs": jobs},
+        "queues": {"registered_queues": queues},
+    }
     sections = [
         f"# {name.capitalize() if name != 'cpu' else 'CPU'}\r\n"
-        + "".join(f"{field}:{value}\r\n" for field, value in section(node).items())
-        for name, section in _SECTIONS.items()
-        if wanted in (name, "all") or (wanted == "default" and name != "commandstats")
+        + "".join(
+            f"{field}:{value}\r\n"
+            for field, value in (totals.get(name) or _SECTIONS[name](node)).items()
+        )
+        for name in names
     ]
     return resp.bulk("\r\n".join(sections).encode("utf-8", "surrogateescape"))
 
@@ -144,8 +162,8 @@ _SECTIONS: dict[str, Callable[[Node], Fields]] = {
     "server": _server,
     "clients": _clients,
     "memory": _memory,
-    "jobs": lambda node: {"registered_jobs": node.store.count},
-    "queues": lambda node: {"registered_queues": node.store.queue_count()},
+    "jobs": lambda _: {},
+    "queues": lambda _: {},
     "persistence": _persistence,
     "stats": _stats,
     "cpu": _cpu,
@@ -283,12 +301,11 @@ def _graph(samples: list[int]) -> bytes:
 # DEBUG
 
 
-def debug(session: Session, args: list[bytes]) -> bytes:
+def debug(session: Session, args: list[bytes]) -> bytes | Reply:
     """Help to test: forget everything, sleep, answer an error."""
     match (args[1].lower(), *args[2:]):
         case (b"flushall", *_):
-            session.node.flush()
-            return resp.OK
+            return shaped(session.node.flush(), lambda _: resp.OK)
         case (b"sleep", seconds):
             time.sleep(_seconds(seconds))
             return resp.OK

@@ -7,6 +7,7 @@ that was changed since, and until one succeeds again nothing may be changed: `fa
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
@@ -91,8 +92,12 @@ class DurableStore(LocalStore):
         if durability != self.journal.durability:
             self.journal.set_durability(durability)
 
+    async def aclose(self) -> None:
+        """End the journal and let go of the directory."""
+        await asyncio.get_running_loop().run_in_executor(None, self.close)
+
     def close(self) -> None:
-        """End the journal and let go of the directory; blocks."""
+        """The same for who has no loop; blocks."""
         self.journal.close()
         self._folder.release()
 

@@ -19,11 +19,17 @@ from sortedcontainers import SortedDict
 from pydisque.errors import MaxLenError, NoJobError, PausedError, TooLateError
 from pydisque.node.changes import Changes
 from pydisque.node.expiry import Expiry
-from pydisque.node.job import ACTIVE, GONE, QUEUED, Job, JobState, check_ids, ttl_field
+from pydisque.node.job import (
+    ACTIVE,
+    GONE,
+    QUEUED,
+    Job,
+    JobState,
+    check_ids,
+    state_of,
+    ttl_field,
+)
 from pydisque.node.queue import Queue, QueueState
-
-LONGEST = 2**63 - 1
-"""The longest time that can be told: an integer reply has 64 bits."""
 
 PAGES = 1024
 """JSCAN goes through the jobs page by page, so its cursor stays true whatever comes and goes."""
@@ -194,13 +200,16 @@ class Engine(Changes):
         self.ready.add(name)
         return id_
 
-    def get(self, names: list[bytes], count: int = 1, size: int = sys.maxsize) -> list[Job]:
+    def get(
+        self, names: list[bytes], count: int = 1, size: int = sys.maxsize, *, wait: bool = False
+    ) -> list[Job]:
         """GETJOB: hand out up to `count` jobs, one of each queue in turn.
 
-        After `size` bytes of bodies no more are added.
+        After `size` bytes of bodies no more are added. It is all one whether anybody will wait.
 
         The clock of RETRY starts here: a difference from Disque, which starts it in the queue.
         """
+        del wait
         queues: Iterable[Queue] = map(self._queue, names)  # made when their turn comes, not before
         jobs: list[Job] = []
         while True:
@@ -309,7 +318,7 @@ class Engine(Changes):
 
     def show(self, id_: bytes) -> JobState | None:
         """SHOW: the job's state now, or None. Raises `BadIDError`."""
-        return next(map(self._state_of, self._known([id_])), None)
+        return next((state_of(job, self.now) for job in self._known([id_])), None)
 
     def _known(self, ids: list[bytes]) -> list[Job]:
         check_ids(ids)
@@ -373,20 +382,6 @@ class Engine(Changes):
         self._active += 1
         heappush(self._retries, (qtime, job.id))
 
-    def _state_of(self, job: Job) -> JobState:
-        expiry = job.etime * 1000 + 1000 - self.now
-        requeue: int | None = None
-        if job.state is QUEUED:
-            requeue = job.retry * 1000 or None  # the clock stands until it is handed out
-        elif job.qtime is not None:
-            requeue = max(0, job.qtime - self.now)
-        awake = expiry
-        if requeue is not None:
-            announced = job.unqueued or requeue <= 500
-            awake = min(expiry, requeue if announced else requeue - 500)
-        ttl = max(0, job.etime - self.second)
-        return JobState(job, ttl, requeue and min(requeue, LONGEST), max(0, min(awake, LONGEST)))
-
     def _ttl_field(self, ttl: int, retry: int) -> bytes:
         if len(self._fields) > 1000:
             self._fields.clear()
@@ -400,8 +395,12 @@ class Engine(Changes):
         queue = self.queues.get(name)
         return len(queue) if queue else 0
 
-    def peek(self, name: bytes, count: int) -> list[Job]:
-        """QPEEK: the oldest `count` jobs, or the newest `-count`, which stay where they are."""
+    def peek(self, name: bytes, count: int, size: int = sys.maxsize) -> list[Job]:
+        """QPEEK: the oldest `count` jobs, or the newest `-count`, which stay where they are.
+
+        After `size` bytes of bodies there need be no more of them.
+        """
+        del size
         queue = self.queues.get(name)
         if queue is None:
             return []
@@ -460,7 +459,7 @@ class Engine(Changes):
             page += 1
             if limit is not None and (len(found) >= limit or looked >= limit * 10):
                 break
-        return (page if page < PAGES else 0), list(map(self._state_of, found))
+        return (page if page < PAGES else 0), [state_of(job, self.now) for job in found]
 
     def _queue(self, name: bytes) -> Queue:
         queue = self.queues.get(name)

@@ -66,6 +66,26 @@ class JobState(NamedTuple):
     awake_within: int
 
 
+LONGEST = 2**63 - 1
+"""The longest time that can be told: an integer reply has 64 bits."""
+
+
+def state_of(job: Job, now: int) -> JobState:
+    """What there is to tell of a job at this time."""
+    expiry = job.etime * 1000 + 1000 - now
+    requeue: int | None = None
+    if job.state is QUEUED:
+        requeue = job.retry * 1000 or None  # the clock stands until it is handed out
+    elif job.qtime is not None:
+        requeue = max(0, job.qtime - now)
+    awake = expiry
+    if requeue is not None:
+        announced = job.unqueued or requeue <= 500
+        awake = min(expiry, requeue if announced else requeue - 500)
+    ttl = max(0, job.etime - now // 1000)
+    return JobState(job, ttl, requeue and min(requeue, LONGEST), max(0, min(awake, LONGEST)))
+
+
 def check_ids(ids: list[bytes]) -> None:
     """Raise `BadIDError` unless all have the shape of a job ID: nothing is done if one is bad."""
     for id_ in ids:

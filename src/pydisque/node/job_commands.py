@@ -1,95 +1,117 @@
 """The commands on jobs and queues: arguments read, one verb of the store asked, the answer shaped.
 
-Each handler takes the session and the arguments, name first, and gives the reply's bytes, or None
-when the client now waits. It raises a `DisqueError` for the client.
+Each handler takes the session and the arguments, name first, and gives the reply, or None when the
+client now waits. It raises a `DisqueError` for the client.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from functools import partial
 from itertools import accumulate
 
 from pydisque.errors import DisqueError, NoReplError
 from pydisque.node import arguments, resp
-from pydisque.node.job import JobState
+from pydisque.node.job import Job, JobState
+from pydisque.node.later import Later, Reply, shaped
 from pydisque.node.node import Session, jobs_reply
+from pydisque.node.queue import QueueState
+from pydisque.node.store import Lengths
 
 NO_COPY = (
     f"{NoReplError.text}, since I'm unable to hold a copy of the message for the following reason: "
 )
 
 
-def addjob(session: Session, args: list[bytes]) -> bytes:
+def addjob(session: Session, args: list[bytes]) -> bytes | Reply:
     """Add a job to a queue."""
     node = session.node
     if len(args) == 4 and len(args[3]) < 19 and args[3].isdigit():
-        ttl, retry, delay, maxlen = 86400, 300, 0, None
+        ttl, retry, delay, maxlen, copies, timeout, at_once = 86400, 300, 0, None, 1, 0, False
     else:
-        ttl, retry, delay, maxlen, replicate = arguments.add(args)
-        if replicate > 1:
-            raise NoReplError
-    if node.leaving or node.store.memory > node.memory_high:
+        ttl, retry, delay, maxlen, copies, timeout, at_once = arguments.add(args)
+    store = node.store
+    if copies > 1 and copies > store.copies(args[1]):
+        raise NoReplError
+    if node.leaving or store.memory > node.memory_high:
         raise NoReplError(NO_COPY + node.no_copy_reason())
-    return b"+%b\r\n" % node.store.add(args[1], args[2], ttl, retry, delay, maxlen)
+    id_ = store.add(args[1], args[2], ttl, retry, delay, maxlen)
+    if copies > 1 and not at_once:
+        id_ = store.copied(id_, copies, timeout)
+    return b"+%b\r\n" % id_ if type(id_) is bytes else shaped(id_, resp.status)
 
 
-def getjob(session: Session, args: list[bytes]) -> bytes | None:
+def getjob(session: Session, args: list[bytes]) -> bytes | Reply | None:
     """Fetch jobs, waiting for the first if there is none."""
     node = session.node
     options = arguments.get(args)
-    jobs = node.store.get(options.queues, min(options.limit, node.reply_jobs), node.reply_size)
-    if jobs:
-        return jobs_reply(jobs, counters=options.counters)
-    if options.nohang or options.timeout + node.store.now >= 2**63:
-        return resp.NIL_ARRAY
-    node.wait(session, options.queues, counters=options.counters)
-    session.block(options.timeout)
-    return None
+    limit = min(options.limit, node.reply_jobs)
+    waits = not options.nohang and options.timeout + node.store.now < 2**63
+    jobs = node.store.get(options.queues, limit, node.reply_size, wait=waits and not node.leaving)
+    if type(jobs) is Later:
+        if waits:
+            session.block(options.timeout)
+            node.ask(session, options.queues, jobs, counters=options.counters)
+            return None
+    elif waits and not jobs:
+        node.wait(session, options.queues, counters=options.counters)
+        session.block(options.timeout)
+        return None
+    return shaped(jobs, _given_counted if options.counters else _given)
 
 
-def ackjob(session: Session, args: list[bytes]) -> bytes:
+def _given(jobs: list[Job]) -> bytes:
+    return jobs_reply(jobs) if jobs else resp.NIL_ARRAY
+
+
+def _given_counted(jobs: list[Job]) -> bytes:
+    return jobs_reply(jobs, counters=True) if jobs else resp.NIL_ARRAY
+
+
+def ackjob(session: Session, args: list[bytes]) -> bytes | Reply:
     """Acknowledge jobs: they are done, and forgotten everywhere."""
-    return resp.integer(session.node.store.remove(args[1:]))
+    return shaped(session.node.store.remove(args[1:]), resp.integer)
 
 
-def fastack(session: Session, args: list[bytes]) -> bytes:
+def fastack(session: Session, args: list[bytes]) -> bytes | Reply:
     """Acknowledge jobs with a best effort only, which costs a cluster less."""
-    return resp.integer(session.node.store.remove(args[1:]))
+    return shaped(session.node.store.remove(args[1:]), resp.integer)
 
 
-def deljob(session: Session, args: list[bytes]) -> bytes:
+def deljob(session: Session, args: list[bytes]) -> bytes | Reply:
     """Delete jobs on this node."""
-    return resp.integer(session.node.store.remove(args[1:]))
+    return shaped(session.node.store.remove(args[1:]), resp.integer)
 
 
-def enqueue(session: Session, args: list[bytes]) -> bytes:
+def enqueue(session: Session, args: list[bytes]) -> bytes | Reply:
     """Queue jobs that are not queued."""
     ids, uncounted = arguments.enqueue(args)
-    return resp.integer(session.node.store.enqueue(ids, uncounted=uncounted))
+    return shaped(session.node.store.enqueue(ids, uncounted=uncounted), resp.integer)
 
 
-def nack(session: Session, args: list[bytes]) -> bytes:
+def nack(session: Session, args: list[bytes]) -> bytes | Reply:
     """Report jobs as failed: they are queued again, at once or later, and that is counted."""
-    return resp.integer(session.node.store.nack(*arguments.nack(args)))
+    return shaped(session.node.store.nack(*arguments.nack(args)), resp.integer)
 
 
-def dequeue(session: Session, args: list[bytes]) -> bytes:
+def dequeue(session: Session, args: list[bytes]) -> bytes | Reply:
     """Take jobs out of their queue without delivering them."""
-    return resp.integer(session.node.store.dequeue(args[1:]))
+    return shaped(session.node.store.dequeue(args[1:]), resp.integer)
 
 
-def working(session: Session, args: list[bytes]) -> bytes:
+def working(session: Session, args: list[bytes]) -> bytes | Reply:
     """Say that a job is still worked on: its next delivery is postponed."""
-    return resp.integer(session.node.store.working(args[1]))
+    return shaped(session.node.store.working(args[1]), resp.integer)
 
 
-def show(session: Session, args: list[bytes]) -> bytes:
+def show(session: Session, args: list[bytes]) -> bytes | Reply:
     """Describe a job."""
-    state = session.node.store.show(args[1])
-    return resp.NIL if state is None else _job_state(session, state)
+    return shaped(session.node.store.show(args[1]), partial(_job_state, session))
 
 
-def _job_state(session: Session, state: JobState) -> bytes:
+def _job_state(session: Session, state: JobState | None) -> bytes:
+    if state is None:
+        return resp.NIL
     job, ttl, requeue, awake = state
     fields: dict[bytes, bytes] = {
         b"id": resp.bulk(job.id),
@@ -118,46 +140,62 @@ def _pairs(fields: dict[bytes, bytes]) -> bytes:
 _JSCAN = frozenset({b"count", b"queue", b"state", b"reply"})
 
 
-def jscan(session: Session, args: list[bytes]) -> bytes:
+def jscan(session: Session, args: list[bytes]) -> bytes | Reply:
     """Iterate over the jobs."""
     options = arguments.scan(args, _JSCAN)
-    cursor, states = session.node.store.scan_jobs(
+    found = session.node.store.scan_jobs(
         options.cursor, options.limit, options.queue, options.states
     )
-    if options.whole:
-        jobs = [_job_state(session, state) for state in states]
-    else:
-        jobs = [resp.status(state.job.id) for state in states]
-    return resp.array([resp.bulk(b"%d" % cursor), resp.array(jobs)])
+    show = partial(_job_state, session) if options.whole else _job_id
+    return shaped(found, lambda found: _scanned(found[0], list(map(show, found[1]))))
 
 
-def qlen(session: Session, args: list[bytes]) -> bytes:
+def _job_id(state: JobState) -> bytes:
+    return resp.status(state.job.id)
+
+
+def _scanned(cursor: int, items: list[bytes]) -> bytes:
+    return resp.array([resp.bulk(b"%d" % cursor), resp.array(items)])
+
+
+def qlen(session: Session, args: list[bytes]) -> bytes | Reply:
     """Count the jobs queued in a queue."""
-    return resp.integer(session.node.store.length(args[1]))
+    return shaped(session.node.store.length(args[1]), resp.integer)
 
 
-def qpeek(session: Session, args: list[bytes]) -> bytes:
+def qpeek(session: Session, args: list[bytes]) -> bytes | Reply:
     """Look at the oldest jobs of a queue, or for a negative count at the newest."""
     node = session.node
     count = arguments.integer(args[2])
     count = max(-node.reply_jobs, min(node.reply_jobs, count))
-    jobs = node.store.peek(args[1], count)
+    size = node.reply_size
+    return shaped(
+        node.store.peek(args[1], count, size), lambda jobs: jobs_reply(_fitting(jobs, size))
+    )
+
+
+def _fitting(jobs: list[Job], size: int) -> list[Job]:
     sizes = accumulate(len(job.body) for job in jobs)
-    fitting = bisect_left(list(sizes), node.reply_size)
-    return jobs_reply(jobs[: fitting + 1])
+    return jobs[: bisect_left(list(sizes), size) + 1]
 
 
-def qstat(session: Session, args: list[bytes]) -> bytes:
+def qstat(session: Session, args: list[bytes]) -> bytes | Reply:
     """Describe a queue."""
-    state = session.node.store.stat(args[1])
+    return shaped(session.node.store.stat(args[1]), partial(_queue_state, session))
+
+
+def _queue_state(session: Session, state: QueueState | None) -> bytes:
     if state is None:
         return resp.NIL_ARRAY
+    blocked = state.blocked
+    if blocked is None:
+        blocked = session.node.waiting.count(state.name)
     fields: dict[bytes, bytes] = {
         b"name": resp.bulk(state.name),
         b"len": resp.integer(state.length),
         b"age": resp.integer(state.age),
         b"idle": resp.integer(state.idle),
-        b"blocked": resp.integer(session.node.waiting.count(state.name)),
+        b"blocked": resp.integer(blocked),
         b"import-from": resp.array([]),
         b"import-rate": resp.integer(0),
         b"jobs-in": resp.integer(state.jobs_in),
@@ -170,23 +208,20 @@ def qstat(session: Session, args: list[bytes]) -> bytes:
 _QSCAN = frozenset({b"count", b"minlen", b"maxlen", b"importrate"})
 
 
-def qscan(session: Session, args: list[bytes]) -> bytes:
+def qscan(session: Session, args: list[bytes]) -> bytes | Reply:
     """Iterate over the queues."""
     options = arguments.scan(args, _QSCAN)
     low = options.numbers.get(b"minlen", -1)
     high = options.numbers.get(b"maxlen", -1)
-    imported = options.numbers.get(b"importrate", -1) <= 0  # a node alone imports nothing
-    cursor, names = session.node.store.scan_queues(
-        options.cursor,
-        options.limit,
-        lambda length: imported and length >= low and (high == -1 or length <= high),
-    )
-    return resp.array([resp.bulk(b"%d" % cursor), resp.bulks(names)])
+    if options.numbers.get(b"importrate", -1) > 0:
+        low, high = 1, 0  # nothing is imported: there are no such queues
+    found = session.node.store.scan_queues(options.cursor, options.limit, Lengths(low, high))
+    return shaped(found, lambda found: _scanned(found[0], list(map(resp.bulk, found[1]))))
 
 
-def pause(session: Session, args: list[bytes]) -> bytes:
+def pause(session: Session, args: list[bytes]) -> bytes | Reply:
     """Stop a queue from taking jobs in, from giving them out, or both."""
-    return resp.status(session.node.store.pause(args[1], to=arguments.pause(args)))
+    return shaped(session.node.store.pause(args[1], to=arguments.pause(args)), resp.status)
 
 
 def loadjob(session: Session, args: list[bytes]) -> bytes:

@@ -28,6 +28,7 @@ from pydisque.node.backlog import Backlog
 from pydisque.node.commits import Commits
 from pydisque.node.config import Config
 from pydisque.node.job import Job
+from pydisque.node.later import Answer, Later, Reply
 from pydisque.node.store import LocalStore, Store, new_node_id
 from pydisque.node.users import Refusals, User, Users
 from pydisque.node.waiting import Waiting
@@ -43,8 +44,8 @@ MONITOR_BACKLOG = 32 * 1024 * 1024
 _WRITE_TOO = (b"pause", b"cluster", b"debug")
 """Commands that Disque does not call writing, though there is something to be kept after them."""
 
-Run = Callable[["Session", list[bytes]], bytes | None]
-"""A command's handler: session and arguments, name first, to the reply's bytes.
+Run = Callable[["Session", list[bytes]], bytes | Reply | None]
+"""A command's handler: session and arguments, name first, to the reply's bytes, now or later.
 
 None when the client now waits for its reply. Raises `DisqueError` for an error reply.
 """
@@ -136,6 +137,8 @@ class Session(ABC):
         self.blocked = False
         self.counters = False
         """Whether the GETJOB that waits asked for WITHCOUNTERS."""
+        self.asked: Later[list[Job]] | None = None
+        """The jobs that it waits for and that may come without its standing in line."""
         self.guarded = False
         """Something about this session wants a closer look at each of its commands."""
         self.created = self.last_used = self.stranger_since = node.store.now
@@ -213,6 +216,7 @@ class Node:
         self.refusals = Refusals()
         self.backlog = Backlog(self.config)
         self.waiting: Waiting[Session] = Waiting()
+        self.store.attend(self.hand_out, self.waiting.counts)
         self.sessions: dict[int, Session] = {}
         self.monitors: dict[Session, None] = {}
         self.leaving = False
@@ -348,9 +352,57 @@ class Node:
         session.counters = counters
         self.waiting.add(session, queues)
 
+    def ask(
+        self, session: Session, queues: list[bytes], jobs: Later[list[Job]], *, counters: bool
+    ) -> None:
+        """Let a client that is blocked already have jobs that may come, or stand in line then."""
+        session.counters = counters
+        session.asked = jobs
+
+        def done(found: list[Job]) -> None:
+            if session.asked is not jobs:  # it has been answered, or is gone
+                self.put_back(found)
+                self.store.leave(queues if not found else ())
+            elif found:
+                session.unblock(jobs_reply(found, counters=counters))
+            elif self.leaving:
+                self.store.leave(queues)
+                session.unblock(resp.error(LeavingError().reply))
+            else:
+                session.asked = None
+                self.waiting.add(session, queues)
+
+        def failed(error: DisqueError) -> None:
+            if session.asked is jobs:
+                session.unblock(resp.error(error.reply))
+
+        jobs.then(done, failed)
+
+    def put_back(self, jobs: list[Job]) -> None:
+        """Queue jobs that nobody got, as if they had never been handed out."""
+        if jobs:
+            self.store.enqueue([job.id for job in jobs], uncounted=True)
+
+    def leave_line(self, session: Session, *, served: bytes | None = None) -> None:
+        """A client stands in line no longer, perhaps as it was served with a job of a queue."""
+        session.asked = None
+        if queues := self.waiting.queues.get(session):
+            self.waiting.remove(session)
+            self.store.leave(name for name in queues if name != served)
+
+    def hand_out(self, name: bytes, jobs: list[Job]) -> None:
+        """Give jobs that the store took for the clients in line to them, one each."""
+        for i, job in enumerate(jobs):
+            session = self.waiting.first(name)
+            if session is None:
+                self.put_back(jobs[i:])
+                break
+            self.leave_line(session, served=name)
+            session.unblock(jobs_reply([job], counters=session.counters))
+
     def forget(self, session: Session) -> None:
         """A client is gone."""
-        self.waiting.remove(session)
+        self.leave_line(session)
         self.backlog.forget(session)
         self.sessions.pop(session.id, None)
         self.monitors.pop(session, None)
@@ -380,25 +432,37 @@ class Node:
         while ready and not self.store.failure:
             name = ready.pop()
             while (session := self.waiting.first(name)) and (jobs := self.store.get([name])):
+                assert not isinstance(jobs, Later)  # noqa: S101 - such a store names no queues
                 self.waiting.remove(session)
                 session.unblock(jobs_reply(jobs, counters=session.counters))
 
     def release(self, reply: bytes) -> None:
         """Answer every client in line with this."""
         for session in list(self.waiting.queues):
-            self.waiting.remove(session)
+            self.leave_line(session)
             session.unblock(reply)
+
+    def announce(self) -> None:
+        """Tell other nodes of the system where this one is, and whether it stays."""
+        host, _, port = self.config["announce"].rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if not host:
+            bound = self.config["bind"].split(",")[0]
+            host = "" if bound in ("0.0.0.0", "::", "*") else bound  # noqa: S104 - not to bind it
+        self.store.announce(host, int(port or self.config["port"]), leaving=self.leaving)
 
     def set_leaving(self, *, leaving: bool) -> None:
         """Start or stop leaving: while leaving nobody waits here and no job is added."""
         self.leaving = leaving
+        self.announce()
         if leaving:
             self.release(resp.error(LeavingError().reply))
 
-    def flush(self) -> None:
+    def flush(self) -> Answer[None]:
         """Forget all jobs and queues; those in line get the nil array."""
-        self.store.flush()
+        answer = self.store.flush()
         self.release(resp.NIL_ARRAY)
+        return answer
 
     # Watching
 

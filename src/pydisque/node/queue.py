@@ -106,3 +106,5 @@ class QueueState(NamedTuple):
     jobs_in: int
     jobs_out: int
     pause: bytes
+    blocked: int | None = None
+    """Clients in line for it, if that is for the store to know."""

@@ -13,7 +13,9 @@ from pydisque.errors import DisqueError, NoAuthError, NoProtoError
 from pydisque.node import arguments, listening, resp
 from pydisque.node.arguments import text
 from pydisque.node.config import LOG_LEVELS
+from pydisque.node.later import Reply, shaped
 from pydisque.node.node import Session
+from pydisque.node.store import Fellow
 from pydisque.node.users import DEFAULT
 
 
@@ -50,7 +52,11 @@ def hello(session: Session, args: list[bytes]) -> bytes:
         return _handshake(session, args)
     priority = b"100" if node.leaving else b"1"
     me = resp.bulks([node.id, b"", node.config["port"].encode(), priority])
-    return resp.array([resp.integer(1), resp.bulk(node.id), me])
+    others = [
+        resp.bulks([other.id, other.host, b"%d" % other.port, b"%d" % other.priority])
+        for other in node.store.fellows
+    ]
+    return resp.array([resp.integer(1), resp.bulk(node.id), me, *others])
 
 
 def _handshake(session: Session, args: list[bytes]) -> bytes:
@@ -266,7 +272,7 @@ def _config_set(session: Session, args: list[bytes]) -> None:
 # CLUSTER
 
 
-def cluster(session: Session, args: list[bytes]) -> bytes:  # noqa: C901 - a flat list
+def cluster(session: Session, args: list[bytes]) -> bytes | Reply:  # noqa: C901 - a flat list
     """Ask about the cluster, which for this node is itself alone."""
     node = session.node
     match (args[1].lower(), *args[2:]):
@@ -275,12 +281,14 @@ def cluster(session: Session, args: list[bytes]) -> bytes:  # noqa: C901 - a fla
         case (b"nodes",):
             flags = b"myself,leaving" if node.leaving else b"myself"
             port = node.config["port"].encode()
-            return resp.bulk(b"%b :%b %b 0 0 connected\n" % (node.id, port, flags))
+            me = b"%b :%b %b 0 0 connected\n" % (node.id, port, flags)
+            return resp.bulk(me + b"".join(map(_fellow_line, node.store.fellows)))
         case (b"info",):
+            others = len(node.store.fellows)
             return resp.bulk(
-                b"cluster_state:ok\r\ncluster_known_nodes:1\r\ncluster_reachable_nodes:0\r\n"
-                b"cluster_size:1\r\ncluster_stats_messages_sent:0\r\n"
-                b"cluster_stats_messages_received:0\r\n"
+                b"cluster_state:ok\r\ncluster_known_nodes:%d\r\ncluster_reachable_nodes:%d\r\n"
+                b"cluster_size:%d\r\ncluster_stats_messages_sent:0\r\n"
+                b"cluster_stats_messages_received:0\r\n" % (others + 1, others, others + 1)
             )
         case (b"meet", host, port):
             return _meet(host, port)
@@ -291,8 +299,7 @@ def cluster(session: Session, args: list[bytes]) -> bytes:  # noqa: C901 - a fla
                 raise DisqueError("I tried hard but I can't forget myself...")
             raise DisqueError(f"Unknown node {text(other)}")
         case (b"reset",):
-            node.flush()
-            return resp.OK
+            return shaped(node.flush(), lambda _: resp.OK)
         case (b"reset", how):
             return _reset(session, how.lower())
         case (b"leaving", *choice) if len(choice) < 2:
@@ -300,6 +307,11 @@ def cluster(session: Session, args: list[bytes]) -> bytes:  # noqa: C901 - a fla
         case (b"saveconfig",):
             return resp.OK
     raise DisqueError("Wrong CLUSTER subcommand or number of arguments")
+
+
+def _fellow_line(other: Fellow) -> bytes:
+    flags = b"leaving" if other.priority >= 100 else b"noflags"
+    return b"%b %b:%d %b 0 0 connected\n" % (other.id, other.host, other.port, flags)
 
 
 def _meet(host: bytes, port: bytes) -> bytes:
@@ -316,13 +328,13 @@ def _meet(host: bytes, port: bytes) -> bytes:
     )
 
 
-def _reset(session: Session, how: bytes) -> bytes:
+def _reset(session: Session, how: bytes) -> bytes | Reply:
     if how not in (b"soft", b"hard"):
         raise arguments.syntax_error()
-    session.node.flush()
+    flushed = session.node.flush()
     if how == b"hard":
         session.node.renew_id()
-    return resp.OK
+    return shaped(flushed, lambda _: resp.OK)
 
 
 def _leaving(session: Session, choice: list[bytes]) -> bytes:

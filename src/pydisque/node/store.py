@@ -1,7 +1,8 @@
 """Where the jobs are: the seam between the commands and the rules.
 
-`Store` is everything a command can ask for, each verb one atomic step. `LocalStore` is the engine
-with the clock and the randomness of this machine: in memory, gone with the process.
+`Store` is everything a command can ask for, each verb one atomic step, answered at once or later.
+`LocalStore` is the engine with the clock and the randomness of this machine: in memory, gone with
+the process.
 """
 
 from __future__ import annotations
@@ -10,12 +11,24 @@ import random
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from os import urandom
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pydisque.node.job import Job, JobState
+from pydisque.node.later import Answer
 from pydisque.node.queue import QueueState
 from pydisque.node.restore import RestorableEngine
+
+
+class Fellow(NamedTuple):
+    """Another node that serves the same jobs."""
+
+    id: bytes
+    host: bytes
+    port: int
+    priority: int
+    """1 is the best; from 100 on it is not to be used."""
 
 
 class Store(Protocol):
@@ -24,10 +37,12 @@ class Store(Protocol):
     ready: set[bytes]
     """Queues that got jobs, or may be served again, since it was last emptied."""
     now: int
-    second: int
-    count: int
     memory: int
     node_id: bytes
+    fellows: list[Fellow]
+    """The other nodes that live."""
+    asker: object
+    """Whose commands come next: the verbs asked for one of them have effect in that order."""
 
     @property
     def failure(self) -> str:
@@ -62,10 +77,24 @@ class Store(Protocol):
         """What INFO tells of how jobs are kept, beyond what is the same for all stores."""
         ...
 
-    def close(self) -> None:
-        """Let go of whatever it holds; blocks."""
+    async def aclose(self) -> None:
+        """Let go of whatever it holds."""
+
+    def announce(self, host: str, port: int, *, leaving: bool) -> None:
+        """Tell its fellows where this node is, and whether clients should rather use them."""
 
     # Jobs and queues
+
+    def attend(
+        self,
+        hand_out: Callable[[bytes, list[Job]], None],
+        in_line: Callable[[], Iterable[tuple[bytes, int]]],
+    ) -> None:
+        """Say who takes jobs of a queue for clients in line, and how many stand in line for which.
+
+        A store with `Later` answers needs that: it learns by itself that there are such jobs. Any
+        other names its `ready` queues.
+        """
 
     def tick(self) -> None:
         """Take the time from the clock and do what is due, as much as fits into one turn."""
@@ -79,45 +108,82 @@ class Store(Protocol):
 
     def add(
         self, name: bytes, body: bytes, ttl: int, retry: int, delay: int, maxlen: int | None
-    ) -> bytes: ...
+    ) -> Answer[bytes]: ...
 
-    def get(self, names: list[bytes], count: int = 1, size: int = ...) -> list[Job]: ...
+    def copies(self, name: bytes) -> int:
+        """How many copies of a queue's jobs it could keep now, as far as it knows."""
+        ...
 
-    def remove(self, ids: list[bytes]) -> int: ...
+    def copied(self, id_: Answer[bytes], copies: int, timeout: int) -> Answer[bytes]:
+        """The ID of a job once it has so many copies; never for 1.
 
-    def enqueue(self, ids: list[bytes], *, uncounted: bool = False) -> int: ...
+        After `timeout` milliseconds (0: never) it is given up: the job is removed, and the answer
+        is `NoReplError`.
+        """
+        ...
 
-    def nack(self, ids: list[bytes], delay: int = 0) -> int: ...
+    def get(
+        self, names: list[bytes], count: int = 1, size: int = ..., *, wait: bool = False
+    ) -> Answer[list[Job]]:
+        """As `Engine.get`. With `wait` the answer is for a client that will stand in line.
 
-    def dequeue(self, ids: list[bytes]) -> int: ...
+        It stands there from the moment on at which there was nothing for it: an answer that
+        comes later has told the store so, and whoever gets it must put the client in line.
+        """
+        ...
 
-    def working(self, id_: bytes) -> int: ...
+    def leave(self, names: Iterable[bytes]) -> None:
+        """A client stands in line for these queues no longer."""
 
-    def show(self, id_: bytes) -> JobState | None: ...
+    def remove(self, ids: list[bytes]) -> Answer[int]: ...
 
-    def length(self, name: bytes) -> int: ...
+    def enqueue(self, ids: list[bytes], *, uncounted: bool = False) -> Answer[int]: ...
 
-    def peek(self, name: bytes, count: int) -> list[Job]: ...
+    def nack(self, ids: list[bytes], delay: int = 0) -> Answer[int]: ...
 
-    def stat(self, name: bytes) -> QueueState | None: ...
+    def dequeue(self, ids: list[bytes]) -> Answer[int]: ...
 
-    def pause(self, name: bytes, *, to: tuple[bool, bool] | None) -> bytes: ...
+    def working(self, id_: bytes) -> Answer[int]: ...
+
+    def show(self, id_: bytes) -> Answer[JobState | None]: ...
+
+    def length(self, name: bytes) -> Answer[int]: ...
+
+    def peek(self, name: bytes, count: int, size: int = ...) -> Answer[list[Job]]: ...
+
+    def stat(self, name: bytes) -> Answer[QueueState | None]: ...
+
+    def pause(self, name: bytes, *, to: tuple[bool, bool] | None) -> Answer[bytes]: ...
 
     def scan_queues(
-        self, cursor: int, limit: int | None, wanted: Callable[[int], bool]
-    ) -> tuple[int, list[bytes]]: ...
+        self, cursor: int, limit: int | None, wanted: Lengths
+    ) -> Answer[tuple[int, list[bytes]]]: ...
 
     def scan_jobs(
         self, cursor: int, limit: int | None, name: bytes | None, states: Iterable[bytes]
-    ) -> tuple[int, list[JobState]]: ...
+    ) -> Answer[tuple[int, list[JobState]]]: ...
 
-    def queue_count(self) -> int: ...
+    def totals(self) -> Answer[tuple[int, int]]:
+        """How many jobs and how many queues there are."""
+        ...
 
     def drop_idle(self, seconds: int, waited_for: Callable[[bytes], bool]) -> None: ...
 
     def evict(self) -> bool: ...
 
-    def flush(self) -> None: ...
+    def flush(self) -> Answer[None]: ...
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Which lengths of a queue are wanted: from `low` to `high`, -1 for any."""
+
+    low: int
+    high: int
+
+    def __call__(self, length: int) -> bool:
+        """Whether this one is."""
+        return length >= self.low and (self.high == -1 or length <= self.high)
 
 
 TURN = 2000
@@ -132,6 +198,8 @@ class LocalStore(RestorableEngine):
     """
 
     durable = False
+    fellows: list[Fellow] = []  # noqa: RUF012 - there are none
+    asker: object = None
 
     def __init__(
         self, node_id: bytes = b"", not_before: int = 0, clock: Callable[[], float] | None = None
@@ -180,8 +248,35 @@ class LocalStore(RestorableEngine):
         """Nothing is kept."""
         return {"journal": "none", "may_lose": "everything when the node ends"}
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Nothing is held."""
+
+    def attend(
+        self,
+        hand_out: Callable[[bytes, list[Job]], None],
+        in_line: Callable[[], Iterable[tuple[bytes, int]]],
+    ) -> None:
+        """Clients in line are served as queues get ready."""
+
+    def announce(self, host: str, port: int, *, leaving: bool) -> None:
+        """There are no others."""
+
+    def copies(self, name: bytes) -> int:
+        """The one here."""
+        del name
+        return 1
+
+    def copied(self, id_: Answer[bytes], copies: int, timeout: int) -> Answer[bytes]:
+        """Nobody else keeps copies."""
+        del copies, timeout
+        return id_
+
+    def leave(self, names: Iterable[bytes]) -> None:
+        """Who waits here is known to the node, and to nobody else."""
+
+    def totals(self) -> tuple[int, int]:
+        """How many jobs and how many queues there are."""
+        return self.count, self.queue_count()
 
     def _clock(self) -> int:
         given = self._given

@@ -41,6 +41,10 @@ class Waiting(Generic[W]):
         """Who is next in line for this queue."""
         return next(iter(self._lines.get(queue, ())), None)
 
+    def counts(self) -> list[tuple[bytes, int]]:
+        """All queues somebody is in line for, and how many are."""
+        return [(name, len(line)) for name, line in self._lines.items()]
+
     def count(self, queue: bytes) -> int:
         """How many are in line for this queue."""
         return len(self._lines.get(queue, ()))

@@ -58,7 +58,7 @@ def test_timeouts() -> None:
     ("line", "options"),
     [
         ("", Add(86400, 300, 0, None, 1)),
-        ("ASYNC", Add(86400, 300, 0, None, 1)),
+        ("ASYNC", Add(86400, 300, 0, None, 1, at_once=True)),
         ("TTL 5", Add(5, 1, 0, None, 1)),
         ("ttl 1000", Add(1000, 100, 0, None, 1)),
         ("TTL 100 RETRY 0", Add(100, 0, 0, None, 1)),
