@@ -30,7 +30,10 @@ T = TypeVar("T")
 
 DISQUE = "PYDISQUE_TEST_DISQUE_SERVER"
 
-KINDS = ("memory", "durable", "disque", "disque-3")
+KINDS = ("memory", "durable", "valkey", "valkey-3", "disque", "disque-3")
+
+SCATTERED = ("valkey-3",)
+"""Kinds whose nodes are all the same, so that each command may go to any of them."""
 
 
 class Deployment(NamedTuple):
@@ -49,6 +52,13 @@ def running(kind: str) -> Iterator[Deployment]:
         elif kind == "durable":
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             addresses = [stack.enter_context(Server(data=folder)).address]
+        elif kind.startswith("valkey"):
+            from valkeys import valkey  # noqa: PLC0415 - it needs what stands here
+
+            url = stack.enter_context(valkey()).url
+            nodes, shards = (3, 64) if kind == "valkey-3" else (1, 1)
+            made = [Server(store=f"{url}?shards={shards}") for _ in range(nodes)]
+            addresses = [stack.enter_context(node).address for node in made]
         else:
             nodes = 3 if kind == "disque-3" else 1
             addresses = [stack.enter_context(_disque()) for _ in range(nodes)]
@@ -58,7 +68,7 @@ def running(kind: str) -> Iterator[Deployment]:
 
 def lacks(kind: str) -> str | None:
     """What has to be done before this kind can run, if anything."""
-    if kind in ("memory", "durable") or os.environ.get(DISQUE):
+    if not kind.startswith("disque") or os.environ.get(DISQUE):
         return None
     return f"to run this on Disque itself, set {DISQUE} to the path of a disque-server"
 

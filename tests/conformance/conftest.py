@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -12,7 +13,7 @@ import pytest
 
 from conformance.steps import until
 from pydisque import AsyncClient, Client, ReceivedJob
-from servers import Deployment
+from servers import SCATTERED, Deployment
 
 
 class ThreadedClient:
@@ -92,14 +93,33 @@ def client_class(request: pytest.FixtureRequest) -> Callable[..., Any]:
     return CLIENTS[request.param]
 
 
+class Scattered:
+    """A client that sends each of its commands to any of the nodes."""
+
+    def __init__(self, clients: list[Any]) -> None:
+        self._clients = clients
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(random.choice(self._clients), name)
+
+    async def close(self) -> None:
+        """Close all of them."""
+        for client in self._clients:
+            await client.close()
+
+
 @pytest.fixture
 async def make_client(
-    server: Deployment, client_class: Callable[..., Any]
+    request: pytest.FixtureRequest, server: Deployment, client_class: Callable[..., Any]
 ) -> AsyncIterator[Callable[..., Any]]:
     """Makes further clients with options of their own; all are closed after the test."""
     made: list[Any] = []
 
     def make(addresses: list[str] = server.addresses, **options: Any) -> Any:
+        if server.kind in SCATTERED and not request.node.get_closest_marker("one_node"):
+            clients = [client_class([address], **options) for address in addresses]
+            made.extend(clients)
+            return Scattered(clients)
         made.append(client_class(addresses, **options))
         return made[-1]
 

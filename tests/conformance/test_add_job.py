@@ -20,6 +20,7 @@ async def test_id_has_the_shape_of_disque(client, queue):
     assert re.fullmatch(rb"D-[0-9a-f]{8}-[A-Za-z0-9+/]{24}-003d", job_id)
 
 
+@pytest.mark.one_node
 async def test_id_names_the_node_that_made_it(client, queue):
     """The eight digits of an ID are the first of its node's ID, so consumers can follow them."""
     job_id = await client.add_job(queue, "body")

@@ -23,6 +23,7 @@ async def test_a_wait_that_ends(client, queue):
     assert 0.15 < time.monotonic() - started < 2
 
 
+@pytest.mark.one_node
 async def test_first_come_first_served(client, queue, waiting):
     """Consumers of one queue are served in the order in which they began to wait."""
     tasks = [await waiting(client, queue) for _ in range(4)]

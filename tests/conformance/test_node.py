@@ -2,6 +2,7 @@
 
 import inspect
 
+import pytest
 import redis
 import redis.asyncio
 
@@ -36,6 +37,7 @@ async def test_ping(client):
     assert await client.ping() is True
 
 
+@pytest.mark.one_node
 async def test_connect(client, server):
     """connect stops at the first node given, and connected_node says which that is."""
     await client.connect()
@@ -45,6 +47,7 @@ async def test_connect(client, server):
     assert node.node_id == (await client.hello())[1]
 
 
+@pytest.mark.one_node
 async def test_a_redis_connection_to_the_node(client):
     """get_connection gives a redis.Redis, or redis.asyncio.Redis, that talks to the same node."""
     await client.connect()

@@ -2,6 +2,8 @@
 
 import time
 
+import pytest
+
 from conformance.steps import NO_SUCH_JOB, take
 
 FIELDS = (
@@ -25,6 +27,7 @@ async def test_the_dict(client, queue):
     assert (job[b"id"], job[b"body"], job[b"nacks"]) == (job_id, b"body", 0)
 
 
+@pytest.mark.one_node
 async def test_its_fields(client, queue):
     """Every field has a name of its own, and says what was asked for."""
     before = time.time_ns()

@@ -40,6 +40,7 @@ async def test_scans(client, queue):
     assert {job async for job in client.iter_jobs(queue=queue, count=1)} == set(ids)
 
 
+@pytest.mark.one_node
 async def test_the_rest(client, queue):
     """So it is for HELLO, PAUSE, INFO, PING and raw commands."""
     own = (await client.hello())[1]

@@ -43,6 +43,7 @@ LAYERS = [
 # The same for the node, which may also import `pydisque` itself, for its version, and `errors`.
 NODE_LAYERS = [
     "resp",
+    "later",
     "job",
     "queue",
     "changes",
@@ -76,6 +77,9 @@ NODE_LAYERS = [
     "doorway",
     "server",
 ]
+
+# The same for the store on Valkey, which may also import what stands before `durable` in the node.
+VALKEY_LAYERS = ["place", "layout", "batch", "line", "shard", "gathering", "system", "store"]
 
 # The same for the worker, which may also import all of the client.
 WORKER_LAYERS = [
@@ -121,6 +125,10 @@ PURE = [
         "node/intake",
         "node/waiting",
         "node/arguments",
+        "node/valkey/place",
+        "node/valkey/layout",
+        "node/valkey/batch",
+        "node/valkey/gathering",
     ),
     *("envelope", "dead_letters", "worker/job", "worker/handler", "worker/verdict"),
     *("worker/settle", "worker/leases", "worker/appetite", "worker/plan"),
@@ -140,7 +148,8 @@ def imports_of(path: Path) -> set[str]:
             found |= {alias.name for alias in part.names}
         elif isinstance(part, ast.ImportFrom):
             names = {f"{part.module}.{alias.name}" for alias in part.names}
-            package = part.module in {"pydisque", "pydisque.node", "pydisque.worker"}
+            packages = {"pydisque", "pydisque.node", "pydisque.node.valkey", "pydisque.worker"}
+            package = part.module in packages
             found |= names if package else {part.module or ""}
     return found
 
@@ -158,8 +167,22 @@ def test_a_module_of_the_node_imports_only_what_is_below_it(name):
     """No file of the node calls upward, and none knows the client."""
     below = {f"pydisque.node.{other}" for other in NODE_LAYERS[: NODE_LAYERS.index(name)]}
     below |= {"pydisque.errors", "pydisque.__version__"}
+    if name == "server":
+        below |= {f"pydisque.node.valkey.{other}" for other in VALKEY_LAYERS}
     ours = {m for m in imports_of(ROOT / "node" / f"{name}.py") if m.startswith("pydisque")}
     assert ours <= below
+
+
+@pytest.mark.parametrize("name", VALKEY_LAYERS)
+def test_a_module_of_the_store_on_valkey_imports_only_what_is_below_it(name):
+    """No file of it calls upward, and none knows the node's connections."""
+    below = {
+        f"pydisque.node.valkey.{other}" for other in VALKEY_LAYERS[: VALKEY_LAYERS.index(name)]
+    }
+    below |= {f"pydisque.node.{other}" for other in NODE_LAYERS[: NODE_LAYERS.index("durable")]}
+    below |= {"pydisque.errors"}
+    path = ROOT / "node" / "valkey" / f"{name}.py"
+    assert {m for m in imports_of(path) if m.startswith("pydisque")} <= below
 
 
 @pytest.mark.parametrize("name", WORKER_LAYERS)
@@ -176,6 +199,8 @@ def test_every_module_has_its_layer():
     tools = {"__init__", "__main__", "demo", "logs", "pytest_plugin", "systemd", "testing"}
     assert {path.stem for path in ROOT.glob("*.py")} - tools == set(LAYERS)
     assert {path.stem for path in (ROOT / "node").glob("*.py")} - tools == set(NODE_LAYERS)
+    valkey = {path.stem for path in (ROOT / "node" / "valkey").glob("*.py")}
+    assert valkey - {"__init__"} == set(VALKEY_LAYERS)
     worker = {path.stem for path in (ROOT / "worker").glob("*.py")}
     assert worker - {"__init__"} == set(WORKER_LAYERS)
 

@@ -93,7 +93,8 @@ def _run_node(values: dict[str, Any]) -> None:
     logs.configure(level, as_json=values.get("log-json") == "yes")
     for variable in settings.unknown_variables(os.environ):
         logging.getLogger("pydisque.node").warning("%s is no setting", variable)
-    values["data"] = values.get("data") or _own_directory(values["port"])
+    if "store" not in values:
+        values["data"] = values.get("data") or _own_directory(values["port"])
     server = Server(**{name.replace("-", "_"): value for name, value in values.items()})
     server.run(lambda: _listening(server.addresses, values), systemd.stopping)
 
@@ -109,7 +110,9 @@ def _own_directory(port: str) -> str:
 
 def _listening(addresses: list[str], values: dict[str, Any]) -> None:
     click.echo(f"listening on {' and '.join(addresses)}")
-    if values["data"] == ":memory:":
+    if "store" in values:
+        click.echo("jobs are kept in Valkey")
+    elif values["data"] == ":memory:":
         click.echo("jobs are kept in memory: they are gone when the node stops")
     else:
         click.echo(f"jobs are kept in {values['data']}")

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import uvloop
 
@@ -33,6 +33,9 @@ from pydisque.node.node import Node
 from pydisque.node.settings import from_keywords
 from pydisque.node.store import LocalStore, Store
 from pydisque.node.table import commands_for
+
+if TYPE_CHECKING:
+    from pydisque.node.valkey.place import Place
 
 logger = logging.getLogger("pydisque.node")
 
@@ -96,6 +99,9 @@ class Server:
         self._given["requirepass"] = _read_password(config)
         listening.check_protection(Config(**self._given))
         self._tls = listening.tls_context(config)
+        self._place = _place(config)
+        if self._place and clock is not None:
+            raise ValueError("the clock of a node on Valkey is Valkey's")
         commands_for(config)
         self._clock = clock
         self._alarm: Alarm | None = None
@@ -145,11 +151,14 @@ class Server:
             await self.aclose()
             raise
         config.fix("port", str(max(0, self.port)))
+        node.announce()
         if "loglevel" in self._given:
             logger.setLevel(LOG_LEVELS[config["loglevel"]])
         logger.info("node %s listens on %s", node.id.decode(), " and ".join(self.addresses))
 
     async def _open_store(self, config: Config) -> Store:
+        if self._place:
+            return await _open_valkey(self._place, config)
         if config["data"] in ("", IN_MEMORY):
             return LocalStore(clock=self._clock)
         report = self._loop.call_soon_threadsafe
@@ -192,7 +201,7 @@ class Server:
         self.node.commits.finish(kept.set)
         await kept.wait()
         await self._hang_up()
-        await self._loop.run_in_executor(None, self.node.store.close)
+        await self.node.store.aclose()
         self._servers.clear()
         if self._made_socket:  # not the one of another node, for which this one did not start
             with contextlib.suppress(OSError):
@@ -339,6 +348,36 @@ class Server:
                 "maxclients is %d, not %d: this process may not open more files", room, wanted
             )
             self._given["maxclients"] = str(room)
+
+
+def _place(config: Config) -> Place | None:
+    """Where its Valkey is, if jobs are kept in one.
+
+    Raises:
+        SettingError: it is named wrongly, or jobs shall be kept in a directory as well.
+    """
+    from pydisque.node.valkey.place import parse  # noqa: PLC0415 - most nodes need none of it
+
+    if not config["store"]:
+        return None
+    if config["data"] not in ("", IN_MEMORY):
+        raise SettingError("store", "jobs are kept in Valkey or in a data directory, not in both")
+    try:
+        return parse(config["store"])
+    except ValueError as error:
+        raise SettingError("store", f"this is not allowed; allowed is {error}") from None
+
+
+async def _open_valkey(place: Place, config: Config) -> Store:
+    from pydisque.node.valkey.store import ValkeyStore  # noqa: PLC0415
+
+    store = ValkeyStore(place, float(config["store-timeout"]))
+    try:
+        await store.start()
+    except BaseException:
+        await store.aclose()
+        raise
+    return store
 
 
 class Alarm:

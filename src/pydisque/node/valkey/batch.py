@@ -1,0 +1,167 @@
+"""What is asked of one shard in one call, in the order in which it may be done.
+
+Jobs to add come first, then those to remove, so that many of them cost little more than one; then
+the rest, as it came. That changes the order among clients, never among the commands of one: who
+asks for something that would have to come before what he asked for already, begins a new batch.
+Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import repeat
+from typing import Any, NamedTuple
+
+from pydisque.errors import DisqueError, MaxLenError, PausedError
+from pydisque.node.later import Later
+
+REFUSALS = {b"PAUSED": PausedError, b"MAXLEN": MaxLenError}
+
+ADD, REMOVE, OTHER = range(3)
+"""The stages of a batch."""
+
+
+class Operation(NamedTuple):
+    """One that is not added up with others."""
+
+    words: list[Any]
+    """The verb, a 0 and its arguments, see `rules.lua`."""
+    read: Callable[[Any], Any]
+    """Makes of what the function says what the answer is, or raises `DisqueError`."""
+    answer: Later[Any]
+    again: bool
+    """Whether it may be asked a second time when nobody knows if it was done."""
+    grows: bool = False
+    """Whether it is refused when memory is short."""
+    patient: bool = False
+    """Whether it is for somebody who would wait anyhow."""
+    bound: bool = False
+    """Whether it means nothing any more once the shard has another place."""
+
+
+class Batch:
+    """Operations on one shard."""
+
+    def __init__(self, born: float) -> None:
+        self.born = born
+        """When it began, by some clock."""
+        self.size = 0
+        """How many operations these are, those on several jobs counted by the job."""
+        self._stages: dict[object, int] = {}
+        self._adds: list[bytes] = []
+        self._added: list[tuple[bytes, Later[bytes]]] = []
+        self._removes: list[bytes | int] = []
+        self._removed: list[Later[int]] = []
+        self._others: list[Operation] = []
+
+    def takes(self, asker: object, stage: int) -> bool:
+        """Whether something of this stage may still come in from whoever asks."""
+        if self._stages.get(asker, 0) > stage:
+            return False
+        self._stages[asker] = stage
+        self.size += 1
+        return True
+
+    def add(self, id_: bytes, head: bytes, body: bytes, answer: Later[bytes]) -> None:
+        """Take in a job to be added."""
+        self._adds += (id_, head, body)
+        self._added.append((id_, answer))
+
+    def remove(self, ids: list[bytes], answer: Later[int]) -> None:
+        """Take in jobs to be removed."""
+        self._removes.append(len(ids))
+        self._removes += ids
+        self._removed.append(answer)
+        self.size += len(ids)
+
+    def operate(self, operation: Operation) -> None:
+        """Take in anything else."""
+        self._others.append(operation)
+
+    def words(self) -> list[Any]:
+        """The arguments of the function."""
+        words: list[Any] = []
+        if self._added:
+            words += (b"add", len(self._added), *self._adds)
+        if self._removed:
+            words += (b"remove", len(self._removed), *self._removes)
+        for operation in self._others:
+            words += operation.words
+        return words
+
+    @property
+    def grows(self) -> bool:
+        """Whether it has something in it that is refused when memory is short."""
+        return bool(self._added) or any(operation.grows for operation in self._others)
+
+    def settle(self, told: list[Any]) -> None:
+        """Give out what the function answered."""
+        answers = iter(told)
+        if self._added:
+            refused = next(answers)
+            reasons = refused if isinstance(refused, list) else repeat(None)
+            for (id_, answer), why in zip(self._added, reasons, strict=False):
+                if why:
+                    answer.failed(REFUSALS[why]())
+                else:
+                    answer.done(id_)
+        if self._removed:
+            for later, removed in zip(self._removed, next(answers), strict=True):
+                later.done(removed)
+        for operation in self._others:
+            _settle(operation, next(answers))
+
+    def fail(self, error: DisqueError) -> None:
+        """Nothing of it is done, and will not be."""
+        for _, added in self._added:
+            added.failed(error)
+        for removed in self._removed:
+            removed.failed(error)
+        for operation in self._others:
+            operation.answer.failed(error)
+
+    def refuse_growth(self, error: DisqueError) -> None:
+        """Keep only what may be done when memory is short."""
+        for _, added in self._added:
+            added.failed(error)
+        self._adds, self._added = [], []
+        self._others = _kept(self._others, error, lambda operation: not operation.grows)
+
+    def doubt(self, error: DisqueError) -> None:
+        """Nobody knows whether it was done: keep only what may be asked again."""
+        for _, added in self._added:
+            added.failed(error)
+        self._adds, self._added = [], []
+        self._others = _kept(self._others, error, lambda operation: operation.again)
+
+    def unbind(self, error: DisqueError) -> None:
+        """The shard has another place."""
+        self._others = _kept(self._others, error, lambda operation: not operation.bound)
+
+    def lose_patience(self, error: DisqueError) -> None:
+        """Keep only what is for those who would wait anyhow."""
+        others, self._others = self._others, []
+        self.fail(error)
+        self._adds, self._added, self._removes, self._removed = [], [], [], []
+        self._others = _kept(others, error, lambda operation: operation.patient)
+
+    def __bool__(self) -> bool:
+        return bool(self._added or self._removed or self._others)
+
+
+def _settle(operation: Operation, told: Any) -> None:
+    try:
+        value = operation.read(told)
+    except DisqueError as error:
+        operation.answer.failed(error)
+    else:
+        operation.answer.done(value)
+
+
+def _kept(
+    operations: list[Operation], error: DisqueError, wanted: Callable[[Operation], bool]
+) -> list[Operation]:
+    for operation in operations:
+        if not wanted(operation):
+            operation.answer.failed(error)
+    return [operation for operation in operations if wanted(operation)]

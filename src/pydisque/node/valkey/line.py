@@ -1,0 +1,207 @@
+"""One connection to a Valkey server: requests go out in order, and so do their replies come in.
+
+Speaks RESP3, so that what is published comes on the same connection, at its place among the
+replies. A server that says nothing although something is asked is given up. Knows nothing of jobs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Callable
+from typing import Any, cast
+
+import hiredis
+
+from pydisque.node.valkey.place import Place, written
+
+PUSH = hiredis.PushNotification
+
+_SUBSCRIBED = (b"subscribe", b"ssubscribe")
+"""What is published in place of a reply, to a command that subscribes to one channel."""
+
+Done = Callable[[Any], object]
+"""Gets a reply, be it an error: an `Exception`."""
+
+
+class LineLostError(Exception):
+    """The connection is gone, or could not be made; the text says why."""
+
+    def __init__(self, why: str, *, sent: bool = True) -> None:
+        """Say why, and whether the server may have got what was asked."""
+        super().__init__(why)
+        self.sent = sent
+
+
+class Line(asyncio.Protocol):
+    """A connection that is open."""
+
+    _transport: asyncio.Transport
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        published: Callable[[Line, list[Any]], None],
+        lost: Callable[[Line, str], None],
+    ) -> None:
+        """Prepare it.
+
+        Args:
+            address: the server's.
+            published: gets what the server says by itself.
+            lost: called once, when the connection is gone, before those who wait hear of it.
+        """
+        self.address = address
+        self.server: dict[bytes, Any] = {}
+        """What the server said of itself: its ``mode``, its ``role``, its ``version``."""
+        self.replicas = 0
+        """How many replicas it has, when that was last looked at."""
+        self.here = ""
+        """The address of this end."""
+        self.closed = False
+        self._loop = asyncio.get_running_loop()
+        self._reader = hiredis.Reader()
+        self._waiting: deque[tuple[Done, float]] = deque()
+        self._published = published
+        self.lost = lost
+        self._why = "it hung up"
+
+    def __str__(self) -> str:
+        return written(*self.address)
+
+    # What asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Note where this end is."""
+        self._transport = cast("asyncio.Transport", transport)
+        self.here = transport.get_extra_info("sockname")[0]
+
+    def data_received(self, data: bytes) -> None:
+        """Give out the replies that these bytes complete."""
+        reader, waiting = self._reader, self._waiting
+        try:
+            reader.feed(data)
+            while (reply := reader.gets()) is not False:
+                if type(reply) is not PUSH or reply[0] in _SUBSCRIBED:
+                    waiting.popleft()[0](reply)
+                else:
+                    self._published(self, reply)
+        except hiredis.ProtocolError:
+            self.abort("it does not speak RESP3")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell everybody."""
+        why = self._why if exc is None else str(exc) or type(exc).__name__
+        was_closed, self.closed = self.closed, True
+        if not was_closed or self._why:
+            self.lost(self, why)
+        while self._waiting:
+            self._waiting.popleft()[0](LineLostError(why))
+
+    # Asking
+
+    def ask(self, words: list[Any], done: Done) -> None:
+        """Send a command; `done` gets its reply, in time."""
+        if self.closed:
+            done(LineLostError(self._why, sent=False))
+            return
+        self._waiting.append((done, self._loop.time()))
+        self._transport.write(hiredis.pack_command(tuple(words)))
+
+    async def exchange(self, *words: Any) -> Any:
+        """Send a command and wait for its reply.
+
+        Raises:
+            LineLostError: the connection went away.
+            hiredis.ReplyError: the server refuses.
+        """
+        future: asyncio.Future[Any] = self._loop.create_future()
+
+        def done(reply: Any) -> None:
+            if future.done():
+                return
+            if isinstance(reply, Exception):
+                future.set_exception(reply)
+            else:
+                future.set_result(reply)
+
+        self.ask(list(words), done)
+        return await future
+
+    def silent_for(self) -> float:
+        """Seconds for which the oldest request has gone without a reply."""
+        return self._loop.time() - self._waiting[0][1] if self._waiting else 0.0
+
+    def abort(self, why: str) -> None:
+        """Give the connection up."""
+        self._why = why
+        self._transport.abort()
+
+    def close(self) -> None:
+        """End it; nobody is told."""
+        self.closed = True
+        self._why = ""
+        self._transport.abort()
+
+
+async def connect(
+    place: Place,
+    address: tuple[str, int],
+    published: Callable[[Line, list[Any]], None],
+    lost: Callable[[Line, str], None],
+    *,
+    tls: ssl.SSLContext | None,
+    patience: float,
+    database: bool = True,
+) -> Line:
+    """Connect to a server and log in.
+
+    Args:
+        place: how to log in.
+        address: the server's.
+        published: see `Line`.
+        lost: likewise; not called when this raises.
+        tls: speak TLS.
+        patience: seconds after which a server that does not answer is given up.
+        database: whether to use the place's database, which a Sentinel has none of.
+
+    Raises:
+        LineLostError: that was not possible; `LineLostError` says why.
+    """
+    line = Line(address, published, lambda _line, _why: None)
+    try:
+        async with asyncio.timeout(patience):
+            await asyncio.get_running_loop().create_connection(
+                lambda: line, *address, ssl=tls, server_hostname=address[0] if tls else None
+            )
+            await _greet(line, place, database=database)
+    except TimeoutError:
+        raise LineLostError("it does not answer", sent=False) from None
+    except OSError as error:
+        raise LineLostError(error.strerror or str(error), sent=False) from None
+    except hiredis.ReplyError as error:
+        line.close()
+        raise LineLostError(str(error), sent=False) from None
+    finally:
+        if not line.server and hasattr(line, "_transport"):
+            line.close()
+    line.lost = lost
+    return line
+
+
+async def _greet(line: Line, place: Place, *, database: bool) -> None:
+    login: list[Any] = []
+    if place.password is not None:
+        login = ["AUTH", place.user or "default", place.password]
+    name = ["SETNAME", "pydisque"]
+    try:
+        told = await line.exchange("HELLO", 3, *login, *name)
+    except hiredis.ReplyError as error:
+        # Sentinels often have no password, though what they watch over has one.
+        if database or not login or "without any password" not in str(error):
+            raise
+        told = await line.exchange("HELLO", 3, *name)
+    if database and place.database:
+        await line.exchange("SELECT", place.database)
+    line.server = told

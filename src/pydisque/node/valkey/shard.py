@@ -1,0 +1,206 @@
+"""One shard: what is asked of it gathers in batches, which go to whichever server has it now.
+
+While some batches are under way what comes gathers in the next: the more there is to do, the more
+goes in one call. What a server refuses to do now is asked again, for as long as somebody has the
+patience; what may or may not have been done is asked again only if that does no harm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from pydisque.errors import DisqueError, MisconfError, OOMError
+from pydisque.node.valkey.batch import Batch, Operation
+from pydisque.node.valkey.layout import LIBRARY
+from pydisque.node.valkey.line import Line, LineLostError
+
+logger = logging.getLogger("pydisque.node")
+
+UNDER_WAY = 2
+"""Calls that may be on their way to one shard at a time."""
+
+LARGEST = 1000
+"""Operations that one call does at most, but for one that is larger by itself."""
+
+SEALED_AFTER = 0.1
+"""Seconds after which a batch that cannot go takes in nothing more."""
+
+NEVER = 2**48
+"""A time that does not come, as `rules.lua` tells it."""
+
+PAUSE = 0.02
+"""Seconds after which a server is asked again that refused."""
+
+_NOT_NOW = (
+    "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "READONLY", "LOADING", "MASTERDOWN", "BUSY",
+    "NOREPLICAS",
+)  # fmt: skip
+"""Errors of a server that did nothing, and that another one, or the same, may do later."""
+
+_UNKNOWN = "Valkey went away meanwhile: it is not known whether this was done"
+
+
+class Shard:
+    """One shard of a system."""
+
+    def __init__(
+        self,
+        number: int,
+        tag: bytes,
+        *,
+        heard: Callable[[Shard, int, int], None],
+        stale: Callable[[Shard, str], None],
+    ) -> None:
+        """Prepare it.
+
+        Args:
+            number: which of the system's.
+            tag: what the names of its keys begin with.
+            heard: told with each answer: Valkey's time, and when it is time to come again.
+            stale: told when the shard is not where it was thought to be, and what was said.
+        """
+        self.number = number
+        self.tag = tag
+        self.line: Line | None = None
+        self.due = NEVER
+        """When it is time to come again, in milliseconds."""
+        self.token = b""
+        """What this node is called where the shard is now; wherever it goes it has another name."""
+        self.why = "it was not connected to yet"
+        self._loop = asyncio.get_running_loop()
+        self._heard = heard
+        self._stale = stale
+        self._keys = [2, tag + b":state", tag + b":whole"]
+        self._batches: deque[Batch] = deque()
+        self._under_way = 0
+        self._returned: list[Batch] = []
+        self._due = False  # a flush
+        self._pause: asyncio.TimerHandle | None = None
+
+    # Taking in
+
+    def open(self, asker: object, stage: int) -> Batch:
+        """A batch that takes in something of this stage from whoever asks; it goes soon."""
+        batches = self._batches
+        if batches:
+            last = batches[-1]
+            if last.size < LARGEST and self._fresh(last) and last.takes(asker, stage):
+                return last
+        self._flush_soon()
+        batch = Batch(self._loop.time())
+        batch.takes(asker, stage)
+        batches.append(batch)
+        return batch
+
+    def ask_first(self, operation: Operation) -> None:
+        """Ask for something before all that has not gone yet."""
+        batch = Batch(self._loop.time())
+        batch.operate(operation)
+        self._batches.appendleft(batch)
+        self._flush_soon()
+
+    def _fresh(self, batch: Batch) -> bool:
+        return bool(self.line) or self._loop.time() - batch.born < SEALED_AFTER
+
+    def _flush_soon(self) -> None:
+        if not self._due and self._under_way < UNDER_WAY and self.line and not self._pause:
+            self._due = True
+            self._loop.call_soon(self._flush)
+
+    # Sending
+
+    def serve_on(self, line: Line, token: bytes) -> None:
+        """The shard is there from now on."""
+        self.line, self.token = line, token
+        for batch in list(self._batches):
+            batch.unbind(DisqueError(_UNKNOWN))
+            if not batch:
+                self._batches.remove(batch)
+        if self._pause:
+            self._pause.cancel()
+            self._pause = None
+        self._flush_soon()
+
+    def lose(self, why: str) -> None:
+        """The shard is nowhere for the time being."""
+        self.line, self.why = None, why
+
+    def _flush(self) -> None:
+        self._due = False
+        while self._batches and self._under_way < UNDER_WAY and self.line and not self._pause:
+            self._send(self.line, self._batches.popleft())
+
+    def _send(self, line: Line, batch: Batch, *, grows: bool = True) -> None:
+        function = b"%b_%b" % (LIBRARY.encode(), b"grow" if grows and batch.grows else b"run")
+        self._under_way += 1
+        line.ask(
+            [b"FCALL", function, *self._keys, self.token, *batch.words()],
+            lambda reply: self._replied(line, batch, reply),
+        )
+
+    def _replied(self, line: Line, batch: Batch, reply: Any) -> None:
+        self._under_way -= 1
+        if isinstance(reply, list):
+            if self._batches:
+                self._flush()  # so that the server is at work while the answers go out
+            self._heard(self, reply[0], reply[1])
+            batch.settle(reply[2:])
+        else:
+            self._failed(line, batch, reply)
+        if self._returned and not self._under_way:
+            self._batches.extendleft(reversed(self._returned))
+            self._returned = []
+            self._flush_soon()
+
+    def _failed(self, line: Line, batch: Batch, error: Exception) -> None:
+        text = str(error)
+        word = text.partition(" ")[0]
+        if isinstance(error, LineLostError):
+            if error.sent:
+                batch.doubt(DisqueError(_UNKNOWN))
+            if batch:
+                self._returned.append(batch)
+        elif word in _NOT_NOW or "Function not found" in text:
+            self._returned.append(batch)
+            self._rest()
+            if self.line is line:
+                self._stale(self, text)
+        elif word == "OOM" and batch.grows:
+            batch.refuse_growth(OOMError())
+            if batch:
+                self._send(line, batch, grows=False)
+        else:
+            logger.error("Valkey refuses: %s", text)
+            batch.fail(MisconfError(f"Valkey refuses: {text}"))
+
+    def _rest(self) -> None:
+        """Ask for nothing for a moment."""
+        if not self._pause:
+            self._pause = self._loop.call_later(PAUSE, self._go_on)
+
+    def _go_on(self) -> None:
+        self._pause = None
+        self._flush_soon()
+
+    # Giving up
+
+    def lose_patience(self, seconds: float) -> None:
+        """Fail what has not gone for so long, but for those who would wait anyhow."""
+        before = self._loop.time() - seconds
+        if not (self._batches and self._batches[0].born < before):
+            return
+        error = MisconfError(f"Valkey cannot be reached: {self.why}")
+        for batch in list(self._batches):
+            if batch.born < before:
+                batch.lose_patience(error)
+                if not batch:
+                    self._batches.remove(batch)
+
+    def close(self, error: DisqueError) -> None:
+        """Fail whatever is asked."""
+        while self._batches:
+            self._batches.popleft().fail(error)

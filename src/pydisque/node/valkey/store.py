@@ -1,0 +1,583 @@
+"""The store of a node that keeps nothing itself: each verb is asked of the shard it concerns.
+
+What concerns several shards is asked of each and put together here. Nothing here waits: answers
+come `Later`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from pydisque.errors import DisqueError, NoJobError, TooLateError
+from pydisque.node.job import Job, JobState, check_ids, ttl_field
+from pydisque.node.later import Later, joined
+from pydisque.node.queue import QueueState
+from pydisque.node.store import Fellow, Lengths, new_node_id, random_serials
+from pydisque.node.valkey import layout
+from pydisque.node.valkey.batch import ADD, OTHER, REFUSALS, REMOVE, Operation
+from pydisque.node.valkey.gathering import Gathering
+from pydisque.node.valkey.layout import Layout
+from pydisque.node.valkey.line import Line
+from pydisque.node.valkey.place import Place
+from pydisque.node.valkey.shard import NEVER, Shard
+from pydisque.node.valkey.system import System
+
+logger = logging.getLogger("pydisque.node")
+
+T = TypeVar("T")
+
+PAUSES = (b"none", b"in", b"out", b"all")
+"""What is paused, by its flags."""
+
+STAGGER = 0.02
+"""Seconds between the nodes when something is due: the first one does it."""
+
+LEASE = 5000
+"""Milliseconds after which a node that says nothing is taken for dead."""
+
+LATE_AFTER, LATE = 3000, 10
+"""Milliseconds of silence after which a node is not the first choice, and its priority then."""
+
+SCANNED = 1000
+"""Elements that one call looks at when all are wanted."""
+
+
+class ValkeyStore:
+    """The verbs of `Store`, on a Valkey."""
+
+    durable = False
+    failure = ""
+    memory = 0
+    """Here; the jobs take Valkey's."""
+
+    def __init__(self, place: Place, patience: float) -> None:
+        """Prepare it; `start` finds the servers."""
+        self.ready: set[bytes] = set()  # stays empty: Valkey says by itself who is to be served
+        self.asker: object = None
+        self.fellows: list[Fellow] = []
+        self._announced = b"", 0, 1
+        self._loop = asyncio.get_running_loop()
+        self._patience = patience
+        self._offset = 0.0
+        self.tick()
+        self._system = System(place, patience, published=self._published, placed=self._placed)
+        self._shards: list[Shard] = []
+        self._layout: Layout
+        self._by_channel: dict[bytes, Shard] = {}
+        self._alarm: asyncio.TimerHandle | None = None
+        self._next = NEVER
+        self._reply_size = sys.maxsize
+        self._hand_out: Callable[[bytes, list[Job]], None] = lambda _name, _jobs: None
+        self._in_line: Callable[[], Iterable[tuple[bytes, int]]] = lambda: ()
+        self._serials: list[bytes] = []
+        self._heads: dict[tuple[bytes, int, int, int], tuple[Shard, bytes, bytes, bytes]] = {}
+        self.set_node_id(new_node_id())
+
+    async def start(self) -> None:
+        """Find the servers and get ready.
+
+        Raises:
+            LineLostError: no server can be reached.
+            WrongPlaceError: it cannot be used.
+        """
+        await self._system.start(self._make_shards)
+        ready = self._loop.create_future()
+        joined([self._operate(shard, [b"tick", 0], bool) for shard in self._shards], bool).then(
+            ready.set_result, ready.set_exception
+        )
+        await ready
+
+    def _make_shards(self, made: Layout) -> list[Shard]:
+        self._layout = made
+        self._shards = [
+            Shard(number, tag, heard=self._heard, stale=self._system.stale)
+            for number, tag in enumerate(made.tags)
+        ]
+        self._by_channel = {shard.tag + b":due": shard for shard in self._shards}
+        return self._shards
+
+    async def aclose(self) -> None:
+        """Take leave of the other nodes and hang up."""
+        if self._alarm:
+            self._alarm.cancel()
+        if self._shards and self._shards[0].line:
+            gone = self._loop.create_future()
+            later = self._operate(self._shards[0], self._live(0), str)
+            later.then(lambda _: gone.set_result(None), lambda _: gone.set_result(None))
+            await asyncio.wait([gone], timeout=1)
+        await self._system.aclose()
+        for shard in self._shards:
+            shard.close(DisqueError("this node stops"))
+
+    # Time
+
+    def tick(self) -> None:
+        """Take the time, as Valkey tells it."""
+        self.now = int(self._loop.time() * 1000 + self._offset)
+
+    catch_up = tick
+
+    def next_due(self) -> int | None:
+        """Never: what is due is looked after here."""
+        return None
+
+    def _heard(self, shard: Shard, now: int, due: int) -> None:
+        self._offset = now - self._loop.time() * 1000
+        if due != shard.due:
+            self._come_again(shard, due)
+
+    def _come_again(self, shard: Shard, due: int) -> None:
+        shard.due = due
+        if due < self._next:
+            self._set_alarm(due)
+
+    def _set_alarm(self, due: int) -> None:
+        self._next = due
+        if self._alarm:
+            self._alarm.cancel()
+            self._alarm = None
+        if due < NEVER:
+            wait = (due - self._loop.time() * 1000 - self._offset) / 1000
+            turn = STAGGER * self._turn()
+            self._alarm = self._loop.call_later(max(0.001, wait) + turn, self._ring)
+
+    def _turn(self) -> int:
+        """How many nodes look before this one when something is due."""
+        return sum(fellow.id < self.node_id for fellow in self.fellows)
+
+    def _ring(self) -> None:
+        """Look after all shards where something is due, unless another node just did."""
+        self._alarm = None
+        self.tick()
+        for shard in self._shards:
+            if shard.due <= self.now:
+                shard.due = NEVER  # until it says otherwise
+                self._tell(shard, [b"tick", 0])
+        self._set_alarm(min(shard.due for shard in self._shards))
+
+    # What Valkey says by itself
+
+    def _published(self, line: Line, push: list[Any]) -> None:
+        if push[0] == b"smessage":
+            if shard := self._by_channel.get(push[1]):
+                self._come_again(shard, int(push[2]))
+                return
+            tag = push[1].rpartition(b"@")[0]
+            clients, _, name = push[2].partition(b" ")
+            for shard in self._shards:
+                if shard.tag == tag:
+                    self._woken(shard, int(clients), name)
+        elif push[0] == b"sunsubscribe":
+            if (shard := self._by_channel.get(push[1])) and shard.line is line:
+                self._system.stale(shard, "it moved")
+        elif push[0] == b"message":
+            self._system.failed_over(line)
+
+    def _woken(self, shard: Shard, clients: int, name: bytes) -> None:
+        words = [b"take", 0, clients, self._reply_size, name]
+        later = self._operate(shard, words, layout.given, bound=True)
+        later.then(lambda jobs: self._hand_out(name, jobs), _nobody)
+
+    def attend(
+        self,
+        hand_out: Callable[[bytes, list[Job]], None],
+        in_line: Callable[[], Iterable[tuple[bytes, int]]],
+    ) -> None:
+        """Say who takes jobs for clients in line, and how many stand in line for which queue."""
+        self._hand_out = hand_out
+        self._in_line = in_line
+
+    def _placed(self, shard: Shard) -> None:
+        """All in line stand where the shard is now, and what was due may be so since long."""
+        self._tell(shard, [b"tick", 0])
+        for name, clients in self._in_line():
+            if self._shard(name) is shard:
+                shard.ask_first(_command([b"stand", 0, clients, name], bound=True))
+
+    # Asking
+
+    def _shard(self, name: bytes) -> Shard:
+        return self._shards[self._layout.shard_of_queue(name)]
+
+    def _operate(
+        self,
+        shard: Shard,
+        words: list[Any],
+        read: Callable[[Any], T],
+        *,
+        again: bool = True,
+        grows: bool = False,
+        patient: bool = False,
+        bound: bool = False,
+    ) -> Later[T]:
+        later: Later[T] = Later()
+        operation = Operation(words, read, later, again and not bound, grows, patient, bound)
+        shard.open(self.asker, OTHER).operate(operation)
+        return later
+
+    def _tell(self, shard: Shard, words: list[Any], *, bound: bool = False) -> None:
+        shard.open(None, OTHER).operate(_command(words, bound=bound))
+
+    # Jobs
+
+    def set_node_id(self, node_id: bytes) -> None:
+        """Put this node's mark on the IDs of the jobs to come."""
+        self.node_id = node_id
+        self._heads.clear()
+
+    def add(
+        self, name: bytes, body: bytes, ttl: int, retry: int, delay: int, maxlen: int | None
+    ) -> Later[bytes]:
+        """As `Engine.add`."""
+        known = self._heads.get((name, ttl, retry, delay))
+        if known is None:
+            known = self._head(name, ttl, retry, delay)
+        shard, begin, end, head = known
+        if not self._serials:
+            self._serials = random_serials()
+        id_ = begin + self._serials.pop()[1:] + end
+        if maxlen is not None:
+            words = [b"fit", 0, maxlen, id_, head, body]
+            return self._operate(shard, words, partial(_fitted, id_), again=False, grows=True)
+        later: Later[bytes] = Later()
+        shard.open(self.asker, ADD).add(id_, head, body, later)
+        return later
+
+    def _head(
+        self, name: bytes, ttl: int, retry: int, delay: int
+    ) -> tuple[Shard, bytes, bytes, bytes]:
+        """All about a job that is the same for many."""
+        if len(self._heads) > 1000:
+            self._heads.clear()
+        shard = self._shard(name)
+        begin = b"D-%b-%b" % (self.node_id[:8], layout.letter(shard.number))
+        made = shard, begin, b"-" + ttl_field(ttl, retry), layout.head(name, ttl, retry, delay)
+        self._heads[name, ttl, retry, delay] = made
+        return made
+
+    def copies(self, name: bytes) -> int:
+        """How many copies of a queue's jobs there could be: the primary's and its replicas'."""
+        line = self._shard(name).line
+        return 1 + (line.replicas if line else 0)
+
+    def copied(self, id_: Later[bytes] | bytes, copies: int, timeout: int) -> Later[bytes] | bytes:
+        """The ID of a job once it has so many copies."""
+        del copies, timeout
+        return id_
+
+    def get(
+        self, names: list[bytes], count: int = 1, size: int = sys.maxsize, *, wait: bool = False
+    ) -> Later[list[Job]]:
+        """As `Engine.get`."""
+        self._reply_size = size
+        shard = self._shard(names[0])
+        if len(names) > 1 and any(self._shard(name) is not shard for name in names):
+            return Gathering(self._get_from, self._offered, self._stand).get(
+                names, count, size, wait=wait
+            )
+        return self._get(shard, names, count, size, wait=wait)
+
+    def _get(
+        self, shard: Shard, names: list[bytes], count: int, size: int, *, wait: bool
+    ) -> Later[list[Job]]:
+        words = [b"get", 0, int(wait), count, size, len(names), *names]
+        return self._operate(shard, words, layout.given, patient=wait)
+
+    def _get_from(self, name: bytes, count: int, size: int) -> Later[list[Job]]:
+        return self._get(self._shard(name), [name], count, size, wait=False)
+
+    def _offered(self, name: bytes) -> Later[int]:
+        return self._operate(self._shard(name), [b"offered", 0, name], int)
+
+    def _stand(self, names: Iterable[bytes], clients: int) -> None:
+        for name in names:
+            self._tell(self._shard(name), [b"stand", 0, clients, name], bound=True)
+
+    def leave(self, names: Iterable[bytes]) -> None:
+        """A client stands in line for these queues no longer."""
+        self._stand(dict.fromkeys(names), -1)
+
+    def _by_shard(self, ids: list[bytes]) -> Iterable[tuple[Shard, list[bytes]]]:
+        check_ids(ids)
+        of = self._layout.shard_of_job
+        if len(ids) < 2 or self._layout.shards == 1:
+            return [(self._shards[of(ids[0]) if ids else 0], ids)]
+        sorted_: dict[int, list[bytes]] = {}
+        for id_ in ids:
+            sorted_.setdefault(of(id_), []).append(id_)
+        return [(self._shards[number], part) for number, part in sorted_.items()]
+
+    def remove(self, ids: list[bytes]) -> Later[int]:
+        """As `Engine.remove`."""
+        parts = []
+        for shard, part in self._by_shard(ids):
+            later: Later[int] = Later()
+            shard.open(self.asker, REMOVE).remove(part, later)
+            parts.append(later)
+        return _sum(parts)
+
+    def _each(
+        self, verb: list[Any], ids: list[bytes], *, again: bool = False, grows: bool = False
+    ) -> Later[int]:
+        return _sum([
+            self._operate(shard, [*verb, len(part), *part], int, again=again, grows=grows)
+            for shard, part in self._by_shard(ids)
+        ])  # fmt: skip
+
+    def enqueue(self, ids: list[bytes], *, uncounted: bool = False) -> Later[int]:
+        """As `Engine.enqueue`."""
+        return self._each([b"enqueue", 0, int(uncounted)], ids, grows=not uncounted)
+
+    def nack(self, ids: list[bytes], delay: int = 0) -> Later[int]:
+        """As `Engine.nack`."""
+        return self._each([b"nack", 0, delay], ids, grows=True)
+
+    def dequeue(self, ids: list[bytes]) -> Later[int]:
+        """As `Engine.dequeue`."""
+        return self._each([b"dequeue", 0], ids)
+
+    def working(self, id_: bytes) -> Later[int]:
+        """As `Engine.working`."""
+        [(shard, ids)] = self._by_shard([id_])
+        return self._operate(shard, [b"working", 0, *ids], _postponed)
+
+    def show(self, id_: bytes) -> Later[JobState | None]:
+        """As `Engine.show`."""
+        [(shard, ids)] = self._by_shard([id_])
+        return self._operate(shard, [b"show", 0, *ids], lambda told: self._shown(id_, told))
+
+    def _shown(self, id_: bytes, told: Any) -> JobState | None:
+        self.tick()
+        return layout.shown(id_, told, self.now) if told else None
+
+    # Queues
+
+    def length(self, name: bytes) -> Later[int]:
+        """As `Engine.length`."""
+        return self._operate(self._shard(name), [b"length", 0, name], int)
+
+    def peek(self, name: bytes, count: int, size: int = sys.maxsize) -> Later[list[Job]]:
+        """As `Engine.peek`."""
+        words = [b"peek", 0, count, size, name]
+        return self._operate(self._shard(name), words, layout.given)
+
+    def stat(self, name: bytes) -> Later[QueueState | None]:
+        """As `Engine.stat`."""
+
+        def read(told: list[int] | None) -> QueueState | None:
+            if not told:
+                return None
+            length, age, idle, blocked, jobs_in, jobs_out, flags = told
+            return QueueState(name, length, age, idle, jobs_in, jobs_out, PAUSES[flags], blocked)
+
+        return self._operate(self._shard(name), [b"stat", 0, name], read)
+
+    def pause(self, name: bytes, *, to: tuple[bool, bool] | None) -> Later[bytes]:
+        """As `Engine.pause`."""
+        flags = b"" if to is None else to[0] + 2 * to[1]
+        words = [b"pause", 0, flags, name]
+        return self._operate(self._shard(name), words, PAUSES.__getitem__)
+
+    def scan_queues(
+        self, cursor: int, limit: int | None, wanted: Lengths
+    ) -> Later[tuple[int, list[bytes]]]:
+        """As `Engine.scan_queues`."""
+
+        def words(at: int, count: int) -> list[Any]:
+            return [b"queues", 0, at, count, wanted.low, wanted.high]
+
+        return self._scan(cursor, limit, words, list)
+
+    def scan_jobs(
+        self, cursor: int, limit: int | None, name: bytes | None, states: Iterable[bytes]
+    ) -> Later[tuple[int, list[JobState]]]:
+        """As `Engine.scan_jobs`."""
+        searched = frozenset(states)
+
+        def words(at: int, count: int) -> list[Any]:
+            return [b"jobs", 0, at, count, b"" if name is None else b"=" + name]
+
+        def read(told: list[Any]) -> list[JobState]:
+            self.tick()
+            rows = zip(*[iter(told)] * 5, strict=True)
+            return [
+                layout.shown(id_, (value, due, kind, counts), self.now)
+                for id_, value, due, kind, counts in rows
+                if not searched or layout.state_name(kind) in searched
+            ]
+
+        shards = None if name is None else [self._shard(name)]
+        return self._scan(cursor, limit, words, read, shards)
+
+    def _scan(
+        self,
+        cursor: int,
+        limit: int | None,
+        words: Callable[[int, int], list[Any]],
+        read: Callable[[Any], list[T]],
+        shards: list[Shard] | None = None,
+    ) -> Later[tuple[int, list[T]]]:
+        scan = Scan(shards or self._shards, limit, words, read)
+        scan.begin(cursor)
+        return scan.answer
+
+    def totals(self) -> Later[tuple[int, int]]:
+        """How many jobs and how many queues there are."""
+        parts = [self._operate(shard, [b"totals", 0], tuple) for shard in self._shards]
+        return joined(
+            parts, lambda each: (sum(one[0] for one in each), sum(one[1] for one in each))
+        )
+
+    def flush(self) -> Later[None]:
+        """Forget all jobs and queues."""
+        parts = [self._operate(shard, [b"flush", 0], bool) for shard in self._shards]
+        return joined(parts, lambda _: None)
+
+    # The node
+
+    def every_second(self) -> None:
+        """Say that this node lives, hear of the others, and give up what does not answer."""
+        for line in list(self._system.lines.values()):
+            if line.silent_for() > self._patience:
+                line.abort(f"it says nothing for {self._patience:g} seconds")
+        for shard in self._shards:
+            shard.lose_patience(self._patience)
+        self._say()
+
+    def _live(self, lease: int) -> list[Any]:
+        return [b"live", 0, self.node_id, *self._announced, lease, layout.LIBRARY]
+
+    def announce(self, host: str, port: int, *, leaving: bool) -> None:
+        """Say where this node is, and whether clients should rather use others; they hear soon."""
+        line = self._shards[0].line
+        here = line.here if line else ""
+        self._announced = (host or here).encode(), port, 100 if leaving else 1
+        self._say()
+
+    def _say(self) -> None:
+        if self._shards[0].line:
+            later = self._operate(self._shards[0], self._live(LEASE), list)
+            later.then(self._meet, _nobody)
+
+    def _meet(self, told: list[Any]) -> None:
+        rows = zip(*[iter(told)] * 6, strict=True)
+        self.fellows = [
+            Fellow(id_, host, int(port), LATE if left < LEASE - LATE_AFTER else int(priority))
+            for id_, host, port, priority, left, _library in rows
+            if id_ != self.node_id
+        ]
+
+    def uncommitted(self) -> bool:
+        """Never: answers come when they are kept."""
+        return False
+
+    def commit(self, done: Callable[[str], None]) -> None:
+        """Nothing is to be kept here."""
+        done("")
+
+    def set_durability(self, durability: str) -> None:
+        """Decide when a change is answered."""
+
+    def compact(self) -> None:
+        """Valkey does that by itself."""
+
+    def drop_idle(self, seconds: int, waited_for: Callable[[bytes], bool]) -> None:
+        """The functions look after that."""
+
+    def evict(self) -> bool:
+        """Nothing is given up."""
+        return False
+
+    def persistence(self) -> dict[str, object]:
+        """What INFO tells of how jobs are kept."""
+        place = self._system.place
+        return {
+            "journal": "valkey",
+            "valkey": str(place),
+            "valkey_mode": self._system.mode,
+            "valkey_servers": ",".join(sorted(map(str, self._system.lines.values()))),
+            "valkey_shards": len(self._shards),
+            "valkey_shards_missing": sum(shard.line is None for shard in self._shards),
+        }
+
+
+class Scan(Generic[T]):
+    """A scan through the shards, one after the other; its cursors tell shard and place in it."""
+
+    def __init__(
+        self,
+        shards: list[Shard],
+        limit: int | None,
+        words: Callable[[int, int], list[Any]],
+        read: Callable[[Any], list[T]],
+    ) -> None:
+        self.answer: Later[tuple[int, list[T]]] = Later()
+        self._shards = shards
+        self._limit = limit
+        self._words = words
+        self._read = read
+        self._found: list[T] = []
+        self._looked = 0
+
+    def begin(self, cursor: int) -> None:
+        """Go on where a cursor says."""
+        at, number = divmod(cursor, len(self._shards))
+        self._step(number, at)
+
+    def _step(self, number: int, at: int) -> None:
+        count = SCANNED if self._limit is None else max(1, min(SCANNED, self._limit))
+        later: Later[tuple[int, list[T], int]] = Later()
+        later.then(partial(self._took, number), self.answer.failed)
+        words = self._words(at, count)
+        operation = Operation(words, self._part, later, again=True)
+        self._shards[number].open(None, OTHER).operate(operation)
+
+    def _part(self, told: Any) -> tuple[int, list[T], int]:
+        return int(told[0]), self._read(told[1]), told[2]
+
+    def _took(self, number: int, part: tuple[int, list[T], int]) -> None:
+        at, found, looked = part
+        self._found += found
+        self._looked += looked
+        number += at == 0
+        limit = self._limit
+        if number == len(self._shards):
+            self.answer.done((0, self._found))
+        elif limit is not None and (
+            len(self._found) >= limit or self._looked >= max(1, limit) * 10
+        ):
+            self.answer.done((at * len(self._shards) + number, self._found))
+        else:
+            self._step(number, at)
+
+
+def _nobody(_: object) -> None:
+    """Nobody is to be told."""
+
+
+def _command(words: list[Any], *, bound: bool = False) -> Operation:
+    """An operation whose answer nobody waits for."""
+    later: Later[Any] = Later()
+    later.then(_nobody, _nobody)
+    return Operation(words, _nobody, later, again=not bound, patient=True, bound=bound)
+
+
+def _fitted(id_: bytes, refused: list[bytes] | int) -> bytes:
+    if isinstance(refused, list) and refused[0]:
+        raise REFUSALS[refused[0]]
+    return id_
+
+
+def _postponed(retry: int | bytes) -> int:
+    if isinstance(retry, int):
+        return retry
+    raise NoJobError if retry == b"NOJOB" else TooLateError
+
+
+def _sum(parts: list[Later[int]]) -> Later[int]:
+    return parts[0] if len(parts) == 1 else joined(parts, sum)

@@ -1,0 +1,342 @@
+"""Which servers have the shards of a system, found and found again, and the connections to them.
+
+The hosts that were given say themselves whether they are one server, a primary with replicas,
+Sentinels or members of a Cluster. Whenever a shard is not where it was thought to be all is looked
+up anew, until each has its place again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections.abc import Callable, Iterable
+from os import urandom
+from typing import Any
+
+import hiredis
+
+from pydisque.node.valkey import layout
+from pydisque.node.valkey.layout import Layout
+from pydisque.node.valkey.line import Line, LineLostError, connect
+from pydisque.node.valkey.place import Place, written
+from pydisque.node.valkey.shard import Shard
+
+logger = logging.getLogger("pydisque.node")
+
+Address = tuple[str, int]
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+"""Seconds between attempts to find the servers."""
+
+_EVERYWHERE = range(16384)
+
+
+class WrongPlaceError(Exception):
+    """This Valkey cannot be used as it is, and will not be by itself; the text says why."""
+
+
+class System:
+    """The servers of one system, as one node uses them."""
+
+    def __init__(
+        self,
+        place: Place,
+        patience: float,
+        *,
+        published: Callable[[Line, list[Any]], None],
+        placed: Callable[[Shard], None],
+    ) -> None:
+        """Prepare it.
+
+        Args:
+            place: where to look.
+            patience: seconds after which a server that says nothing is given up.
+            published: gets what servers say by themselves.
+            placed: told of each shard that got a new place.
+        """
+        self.place = place
+        self.patience = patience
+        self.mode = ""
+        """``standalone``, ``sentinel`` or ``cluster``."""
+        self.shards: list[Shard] = []
+        self.lines: dict[Address, Line] = {}
+        self._tls = _tls(place)
+        self._published = published
+        self._placed = placed
+        self._tokens: dict[Line, bytes] = {}
+        self._wanted = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+        self._last: list[Address] = []
+        self._watch: Line | None = None  # a Sentinel that tells of failovers
+
+    # Starting and ending
+
+    async def start(self, make: Callable[[Layout], list[Shard]]) -> None:
+        """Find the servers, and the layout of the system or make one; `make` makes its shards.
+
+        Raises:
+            LineLostError: no server can be reached.
+            WrongPlaceError: it cannot be used.
+        """
+        slots = await self._find()
+        first = await self._line(slots[layout.slot(self._layout_key())])
+        self.shards = make(await self._layout(first))
+        await self._place(slots)
+        self._keeper = asyncio.create_task(self._keep())
+
+    async def aclose(self) -> None:
+        """Hang up everywhere."""
+        if self._keeper:
+            self._keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeper
+        for line in [*self.lines.values(), *([self._watch] if self._watch else [])]:
+            line.close()
+        self.lines.clear()
+
+    # Layout
+
+    def _layout_key(self) -> bytes:
+        return self.place.prefix.encode() + b"{0}:layout"
+
+    async def _layout(self, line: Line) -> Layout:
+        key = self._layout_key()
+        shards = self.place.shards or (layout.MOST_SHARDS if self.mode == "cluster" else 1)
+        await line.exchange("HSETNX", key, "shards", shards)
+        await line.exchange("HSETNX", key, "version", layout.VERSION)
+        version, kept = map(int, await line.exchange("HMGET", key, "version", "shards"))
+        if version != layout.VERSION:
+            advice = "upgrade" if version > layout.VERSION else "use an older"
+            raise WrongPlaceError(
+                f"what is in {self.place} has layout {version}, and this pydisque knows layout "
+                f"{layout.VERSION} only: {advice} pydisque here, or give another prefix"
+            )
+        if self.place.shards not in (0, kept):
+            raise WrongPlaceError(
+                f"what is in {self.place} has {kept} shards, not {self.place.shards}: the number "
+                "is decided when a system is new"
+            )
+        return Layout(self.place.prefix, kept)
+
+    # Keeping
+
+    def stale(self, shard: Shard, why: str) -> None:
+        """A shard is not where it was thought to be."""
+        del shard, why
+        self._wanted.set()
+
+    def _lost(self, line: Line, why: str) -> None:
+        if self.lines.get(line.address) is line:
+            del self.lines[line.address]
+        self._tokens.pop(line, None)
+        logger.warning("Valkey at %s is lost: %s", line, why)
+        for shard in self.shards:
+            if shard.line is line:
+                shard.lose(why)
+        self._wanted.set()
+
+    async def _keep(self) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            try:
+                await self._place(await self._find())
+                missing = [shard for shard in self.shards if shard.line is None]
+                if not missing:
+                    pause = FIRST_PAUSE
+                    await asyncio.sleep(FIRST_PAUSE)
+                    continue
+            except (LineLostError, WrongPlaceError, hiredis.ReplyError) as error:
+                logger.warning("Valkey is still to be found: %s", error)
+                for shard in self.shards:
+                    if shard.line is None:
+                        shard.lose(str(error))
+            self._wanted.set()
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _place(self, slots: dict[int, Address]) -> None:
+        """Give each shard its place."""
+        moved: dict[Address, list[Shard]] = {}
+        for shard in self.shards:
+            address = slots.get(layout.slot(shard.tag))
+            if address is None:
+                shard.lose("no server has this part of the Cluster")
+            elif shard.line is None or shard.line.closed or shard.line.address != address:
+                moved.setdefault(address, []).append(shard)
+        failure: LineLostError | None = None
+        for address, shards in moved.items():
+            try:
+                line = await self._line(address)
+            except LineLostError as error:
+                failure = error
+                for shard in shards:
+                    shard.lose(str(error))
+                continue
+            self._move(shards, line)
+        if failure:
+            raise failure
+
+    def _move(self, shards: list[Shard], line: Line) -> None:
+        token = self._tokens[line]
+        for shard in shards:
+            for channel in (shard.tag + b"@" + token, shard.tag + b":due"):
+                line.ask(["SSUBSCRIBE", channel], lambda _reply: None)
+            shard.serve_on(line, token)
+            self._placed(shard)
+
+    async def _line(self, address: Address) -> Line:
+        """A connection to a primary, on which our functions are there."""
+        if (line := self.lines.get(address)) and not line.closed:
+            return line
+        line = await self._connect(address)
+        try:
+            await self._prepare(line)
+        except BaseException:
+            line.close()
+            raise
+        self.lines[address] = line
+        self._tokens[line] = urandom(9).hex().encode()
+        logger.info("Valkey at %s is used, version %s", line, line.server[b"version"].decode())
+        return line
+
+    async def _connect(self, address: Address, *, database: bool = True) -> Line:
+        try:
+            return await connect(
+                self.place,
+                address,
+                self._published,
+                self._lost,
+                tls=self._tls,
+                patience=self.patience,
+                database=database,
+            )
+        except LineLostError as error:
+            raise LineLostError(f"{written(*address)}: {error}", sent=False) from None
+
+    async def _prepare(self, line: Line) -> None:
+        memory = await line.exchange("INFO", "memory")
+        policy = memory.partition(b"maxmemory_policy:")[2].split()[0].decode()
+        if policy != "noeviction":
+            raise WrongPlaceError(
+                f"Valkey at {line} may throw jobs away when memory is short: its maxmemory-policy "
+                f"is {policy}, and has to be noeviction"
+            )
+        await self.count_replicas(line)
+        with contextlib.suppress(hiredis.ReplyError):  # it is there already
+            await line.exchange("FUNCTION", "LOAD", layout.library())
+        listed = await line.exchange("FUNCTION", "LIST", "LIBRARYNAME", layout.LIBRARY)
+        if not listed:
+            await line.exchange("FUNCTION", "LOAD", layout.library())  # and now say why not
+
+    async def count_replicas(self, line: Line) -> None:
+        """Look how many replicas a primary has that follow it."""
+        told = (await line.exchange("INFO", "replication")).decode()
+        line.replicas = sum(
+            row.startswith("slave") and "state=online" in row for row in told.splitlines()
+        )
+
+    # Finding
+
+    async def _find(self) -> dict[int, Address]:
+        """The primaries by slots, those of a single one by all.
+
+        Raises:
+            LineLostError: none can be reached, or none of those that can is a primary.
+        """
+        reasons: list[str] = []
+        for address in dict.fromkeys([*self._last, *self.place.hosts]):
+            try:
+                found = await self._ask(address)
+            except LineLostError as error:
+                reasons.append(str(error))
+                continue
+            except hiredis.ReplyError as error:
+                reasons.append(f"{written(*address)}: {error}")
+                continue
+            self._last = (
+                list(dict.fromkeys([*found.values()]))[:8] if self.mode != "sentinel" else []
+            )
+            return found
+        raise LineLostError("; ".join(reasons), sent=False)
+
+    async def _ask(self, address: Address) -> dict[int, Address]:
+        line = self.lines.get(address)
+        used = line is not None and not line.closed
+        if line is None or not used:
+            line = await self._connect(address, database=False)
+        try:
+            self.mode = line.server[b"mode"].decode()
+            if self.mode == "cluster":
+                return _slots(await line.exchange("CLUSTER", "SLOTS"), address[0])
+            if self.mode == "sentinel":
+                return dict.fromkeys(_EVERYWHERE, await self._primary(line))
+            return dict.fromkeys(_EVERYWHERE, await self._of_one(line))
+        finally:
+            if not used and line is not self._watch:
+                line.close()
+
+    async def _of_one(self, line: Line) -> Address:
+        told = (await line.exchange("INFO", "replication")).decode()
+        fields = dict(row.partition(":")[::2] for row in told.split())
+        if fields["role"] == "master":
+            return line.address
+        primary = fields["master_host"], int(fields["master_port"])
+        if primary in self.place.hosts:
+            raise LineLostError(f"{line} is a replica of {written(*primary)}", sent=False)
+        return primary
+
+    async def _primary(self, sentinel: Line) -> Address:
+        service = self.place.service
+        if not service:
+            watched = await sentinel.exchange("SENTINEL", "MASTERS")
+            names = [_fields(one)[b"name"].decode() for one in watched]
+            if len(names) != 1:
+                raise WrongPlaceError(
+                    f"the Sentinel at {sentinel} watches over {', '.join(names) or 'nothing'}: say "
+                    "over which of them the jobs are kept, as in ?service=mymaster"
+                )
+            service = names[0]
+        found = await sentinel.exchange("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service)
+        if not found:
+            raise LineLostError(f"the Sentinel at {sentinel} knows no {service}", sent=False)
+        if self._watch is None or self._watch.closed:
+            self._watch = sentinel
+            await sentinel.exchange("SUBSCRIBE", "+switch-master")
+        return found[0].decode(), int(found[1])
+
+    def failed_over(self, line: Line) -> bool:
+        """Whether what a server published is that another one is the primary now."""
+        if line is self._watch:
+            for shard in self.shards:
+                if shard.line is not None:
+                    shard.line.abort("another one is the primary now")
+            self._wanted.set()
+            return True
+        return False
+
+
+def _slots(told: Iterable[Any], host: str) -> dict[int, Address]:
+    """What CLUSTER SLOTS says; a member that does not know its own address has the one asked."""
+    found: dict[int, Address] = {}
+    for first, last, primary, *_ in told:
+        address = (primary[0] or b"").decode() or host, int(primary[1])
+        found |= dict.fromkeys(range(first, last + 1), address)
+    return found
+
+
+def _fields(told: Any) -> dict[bytes, bytes]:
+    """Fields and values, as RESP3 gives them or as RESP2 does."""
+    return told if isinstance(told, dict) else dict(zip(told[::2], told[1::2], strict=True))
+
+
+def _tls(place: Place) -> ssl.SSLContext | None:
+    if not place.tls:
+        return None
+    context = ssl.create_default_context(cafile=place.ca or None)
+    if place.cert:
+        context.load_cert_chain(place.cert, place.key or None)
+    return context
