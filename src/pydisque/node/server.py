@@ -30,7 +30,7 @@ from pydisque.node.connection import Connection
 from pydisque.node.doorway import Doorway
 from pydisque.node.durable import DurableStore
 from pydisque.node.node import Node
-from pydisque.node.settings import from_keywords
+from pydisque.node.settings import data_home, from_keywords
 from pydisque.node.store import LocalStore, Store
 from pydisque.node.table import commands_for
 
@@ -99,6 +99,9 @@ class Server:
         self._given["requirepass"] = _read_password(config)
         listening.check_protection(Config(**self._given))
         self._tls = listening.tls_context(config)
+        if config["store"] and "durability" not in self._given:
+            self._given["durability"] = "none"  # as Valkey's own settings say
+            config = Config(**self._given)
         self._place = _place(config)
         if self._place and clock is not None:
             raise ValueError("the clock of a node on Valkey is Valkey's")
@@ -359,7 +362,11 @@ def _place(config: Config) -> Place | None:
     from pydisque.node.valkey.place import parse  # noqa: PLC0415 - most nodes need none of it
 
     if not config["store"]:
+        if config.number("replicate") > 1:
+            raise SettingError("replicate", "only a Valkey keeps copies: give a store")
         return None
+    if config["durability"] == "everysec":
+        raise SettingError("durability", "with a store it is always or none")
     if config["data"] not in ("", IN_MEMORY):
         raise SettingError("store", "jobs are kept in Valkey or in a data directory, not in both")
     try:
@@ -371,7 +378,18 @@ def _place(config: Config) -> Place | None:
 async def _open_valkey(place: Place, config: Config) -> Store:
     from pydisque.node.valkey.store import ValkeyStore  # noqa: PLC0415
 
-    store = ValkeyStore(place, float(config["store-timeout"]))
+    stack = contextlib.AsyncExitStack()
+    if not place.hosts:
+        from pydisque.node.valkey.own import own_valkey  # noqa: PLC0415
+
+        place = await stack.enter_async_context(own_valkey(data_home() / "valkey"))
+    store = ValkeyStore(
+        place,
+        float(config["store-timeout"]),
+        copies=config.number("replicate"),
+        synced=config["durability"] == "always",
+    )
+    store.closed = stack.aclose
     try:
         await store.start()
     except BaseException:

@@ -35,6 +35,8 @@ class Operation(NamedTuple):
     """Whether it is refused when memory is short."""
     patient: bool = False
     """Whether it is for somebody who would wait anyhow."""
+    writes: bool = True
+    """Whether it changed something, if its answer is not nothing."""
     bound: bool = False
     """Whether it means nothing any more once the shard has another place."""
 
@@ -94,6 +96,15 @@ class Batch:
         """Whether it has something in it that is refused when memory is short."""
         return bool(self._added) or any(operation.grows for operation in self._others)
 
+    def changed(self, told: list[Any]) -> bool:
+        """Whether what the function answered tells of a change."""
+        if self._added or self._removed:
+            return True
+        return any(
+            operation.writes and answer
+            for operation, answer in zip(self._others, told, strict=True)
+        )
+
     def settle(self, told: list[Any]) -> None:
         """Give out what the function answered."""
         answers = iter(told)
@@ -110,6 +121,37 @@ class Batch:
                 later.done(removed)
         for operation in self._others:
             _settle(operation, next(answers))
+
+    def withdraw(self, told: list[Any], error: DisqueError) -> tuple[list[bytes], list[bytes]]:
+        """What changed may not stay so: give out why, in the place of what would tell of it.
+
+        Returns:
+            The jobs that were added and are to be removed, and those that were given to nobody
+            and are to be put back.
+        """
+        answers = iter(told)
+        added: list[bytes] = []
+        given: list[bytes] = []
+        if self._added:
+            next(answers)
+            added += [id_ for id_, _ in self._added]
+        if self._removed:
+            next(answers)
+        for operation in self._others:
+            answer = next(answers)
+            if not (operation.writes and answer):
+                _settle(operation, answer)
+                continue
+            if operation.words[0] in (b"get", b"take"):
+                given += answer[::3]
+            elif operation.words[0] == b"fit":
+                added.append(operation.words[3])
+            operation.answer.failed(error)
+        for _, later in self._added:
+            later.failed(error)
+        for removed in self._removed:
+            removed.failed(error)
+        return added, given
 
     def fail(self, error: DisqueError) -> None:
         """Nothing of it is done, and will not be."""
@@ -165,3 +207,14 @@ def _kept(
         if not wanted(operation):
             operation.answer.failed(error)
     return [operation for operation in operations if wanted(operation)]
+
+
+def nobody(_: object) -> None:
+    """For an answer that nobody waits for."""
+
+
+def command(words: list[Any], *, bound: bool = False) -> Operation:
+    """An operation whose answer nobody waits for."""
+    later: Later[Any] = Later()
+    later.then(nobody, nobody)
+    return Operation(words, nobody, later, again=not bound, patient=True, writes=False, bound=bound)

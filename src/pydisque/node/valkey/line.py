@@ -55,6 +55,8 @@ class Line(asyncio.Protocol):
         self.address = address
         self.server: dict[bytes, Any] = {}
         """What the server said of itself: its ``mode``, its ``role``, its ``version``."""
+        self.run = b""
+        """Which run of the server this is."""
         self.replicas = 0
         """How many replicas it has, when that was last looked at."""
         self.here = ""

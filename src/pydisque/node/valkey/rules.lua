@@ -675,7 +675,7 @@ function verbs.stat(p)
   }
 end
 
--- flags or "", queue: its flags afterwards.
+-- flags or "", queue: its flags afterwards, and 1 more.
 function verbs.pause(p)
   local q = queue(argv[p + 1])
   if argv[p] ~= "" then
@@ -687,7 +687,7 @@ function verbs.pause(p)
       if to < 2 then q.fresh = q.fresh + call("ZCARD", q.key) end
     end
   end
-  return p + 2, q.flags % 4
+  return p + 2, q.flags % 4 + 1
 end
 
 -- cursor, count, low, high: the next cursor, the names of queues of such length, how many were looked at.
