@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from pydisque.errors import DisqueError, NoJobError, NoReplError, TooLateError
 from pydisque.node.job import Job, JobState, check_ids, ttl_field
-from pydisque.node.later import Later, joined
+from pydisque.node.later import Later, Stepwise, joined
 from pydisque.node.queue import QueueState
 from pydisque.node.store import Fellow, Lengths, new_node_id, random_serials
 from pydisque.node.valkey import layout
@@ -592,7 +592,7 @@ class Scan(Generic[T]):
         words: Callable[[int, int], list[Any]],
         read: Callable[[Any], list[T]],
     ) -> None:
-        self.answer: Later[tuple[int, list[T]]] = Later()
+        self.answer: Later[tuple[int, list[T]]] = Stepwise()
         self._shards = shards
         self._limit = limit
         self._words = words
