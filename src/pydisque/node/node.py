@@ -378,8 +378,10 @@ class Node:
 
         def done(found: list[Job]) -> None:
             if session.asked is not jobs:  # it has been answered, or is gone
-                self.put_back(found)
-                self.store.leave(queues if not found else ())
+                if found:
+                    self.store.put_back(found)
+                else:
+                    self.store.leave(queues)
             elif found:
                 session.unblock(jobs_reply(found, counters=counters))
             elif self.leaving:
@@ -409,11 +411,6 @@ class Node:
 
         answer.then(done, failed)
 
-    def put_back(self, jobs: list[Job]) -> None:
-        """Queue jobs that nobody got, as if they had never been handed out."""
-        if jobs:
-            self.store.enqueue([job.id for job in jobs], uncounted=True)
-
     def leave_line(self, session: Session, *, served: bytes | None = None) -> None:
         """A client stands in line no longer, perhaps as it was served with a job of a queue."""
         session.asked = None
@@ -426,7 +423,7 @@ class Node:
         for i, job in enumerate(jobs):
             session = self.waiting.first(name)
             if session is None:
-                self.put_back(jobs[i:])
+                self.store.put_back(jobs[i:])
                 break
             self.leave_line(session, served=name)
             session.unblock(jobs_reply([job], counters=session.counters))

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pydisque.node")
 
+RETRY = 0.5
+"""Seconds after which a Valkey is looked for again that was not there."""
+
 IN_MEMORY = ":memory:"
 """The data directory of a node that has none."""
 
@@ -107,6 +110,7 @@ class Server:
             raise ValueError("the clock of a node on Valkey is Valkey's")
         commands_for(config)
         self._clock = clock
+        self._patient = False  # to wait for a Valkey that is not there yet
         self._alarm: Alarm | None = None
         self._loop_thread = 0
         self._servers: list[asyncio.Server] = []
@@ -161,7 +165,7 @@ class Server:
 
     async def _open_store(self, config: Config) -> Store:
         if self._place:
-            return await _open_valkey(self._place, config)
+            return await _open_valkey(self._place, config, patient=self._patient)
         if config["data"] in ("", IN_MEMORY):
             return LocalStore(clock=self._clock)
         report = self._loop.call_soon_threadsafe
@@ -339,6 +343,7 @@ class Server:
                 logger.info("node %s stops", self.node.id.decode())
 
         self._make_room()
+        self._patient = True
         # Jobs that wait are many, live long and form no cycles: collect less often than for most.
         gc.set_threshold(100_000, 50, 100)
         uvloop.run(main())
@@ -375,7 +380,24 @@ def _place(config: Config) -> Place | None:
         raise SettingError("store", f"this is not allowed; allowed is {error}") from None
 
 
-async def _open_valkey(place: Place, config: Config) -> Store:
+async def _open_valkey(place: Place, config: Config, *, patient: bool) -> Store:
+    """The store in a Valkey, which is waited for if one is patient."""
+    from pydisque.node.valkey.line import LineLostError  # noqa: PLC0415
+
+    told = ""
+    while True:
+        try:
+            return await _open_valkey_now(place, config)
+        except LineLostError as error:
+            if not patient:
+                raise
+            if str(error) != told:
+                told = str(error)
+                logger.warning("waiting for Valkey: %s", told)
+        await asyncio.sleep(RETRY)
+
+
+async def _open_valkey_now(place: Place, config: Config) -> Store:
     from pydisque.node.valkey.store import ValkeyStore  # noqa: PLC0415
 
     stack = contextlib.AsyncExitStack()

@@ -13,7 +13,9 @@ from itertools import repeat
 from typing import Any, NamedTuple
 
 from pydisque.errors import DisqueError, MaxLenError, PausedError
+from pydisque.node.job import Job
 from pydisque.node.later import Later
+from pydisque.node.valkey import layout
 
 REFUSALS = {b"PAUSED": PausedError, b"MAXLEN": MaxLenError}
 
@@ -50,8 +52,7 @@ class Batch:
         self.size = 0
         """How many operations these are, those on several jobs counted by the job."""
         self._stages: dict[object, int] = {}
-        self._adds: list[bytes] = []
-        self._added: list[tuple[bytes, Later[bytes]]] = []
+        self._adds: list[tuple[bytes, list[bytes], list[Later[bytes]]]] = []
         self._removes: list[bytes | int] = []
         self._removed: list[Later[int]] = []
         self._others: list[Operation] = []
@@ -66,8 +67,12 @@ class Batch:
 
     def add(self, id_: bytes, head: bytes, body: bytes, answer: Later[bytes]) -> None:
         """Take in a job to be added."""
-        self._adds += (id_, head, body)
-        self._added.append((id_, answer))
+        adds = self._adds
+        if not adds or adds[-1][0] is not head:
+            adds.append((head, [], []))
+        _, words, answers = adds[-1]
+        words += (id_, body)
+        answers.append(answer)
 
     def remove(self, ids: list[bytes], answer: Later[int]) -> None:
         """Take in jobs to be removed."""
@@ -83,8 +88,10 @@ class Batch:
     def words(self) -> list[Any]:
         """The arguments of the function."""
         words: list[Any] = []
-        if self._added:
-            words += (b"add", len(self._added), *self._adds)
+        if self._adds:
+            words += (b"add", len(self._adds))
+            for head, jobs, answers in self._adds:
+                words += (head, len(answers), *jobs)
         if self._removed:
             words += (b"remove", len(self._removed), *self._removes)
         for operation in self._others:
@@ -94,11 +101,11 @@ class Batch:
     @property
     def grows(self) -> bool:
         """Whether it has something in it that is refused when memory is short."""
-        return bool(self._added) or any(operation.grows for operation in self._others)
+        return bool(self._adds) or any(operation.grows for operation in self._others)
 
     def changed(self, told: list[Any]) -> bool:
         """Whether what the function answered tells of a change."""
-        if self._added or self._removed:
+        if self._adds or self._removed:
             return True
         return any(
             operation.writes and answer
@@ -108,21 +115,31 @@ class Batch:
     def settle(self, told: list[Any]) -> None:
         """Give out what the function answered."""
         answers = iter(told)
-        if self._added:
-            refused = next(answers)
-            reasons = refused if isinstance(refused, list) else repeat(None)
-            for (id_, answer), why in zip(self._added, reasons, strict=False):
-                if why:
-                    answer.failed(REFUSALS[why]())
-                else:
-                    answer.done(id_)
+        if self._adds:
+            self._settle_adds(next(answers))
         if self._removed:
             for later, removed in zip(self._removed, next(answers), strict=True):
                 later.done(removed)
         for operation in self._others:
             _settle(operation, next(answers))
 
-    def withdraw(self, told: list[Any], error: DisqueError) -> tuple[list[bytes], list[bytes]]:
+    def _settle_adds(self, refused: list[bytes | None] | int) -> None:
+        reasons = refused if isinstance(refused, list) else repeat(None)
+        for (_, words, added), why in zip(self._adds, reasons, strict=False):
+            if why:
+                for answer in added:
+                    answer.failed(REFUSALS[why]())
+            else:
+                for id_, answer in zip(words[::2], added, strict=True):
+                    answer.done(id_)
+
+    def _fail_adds(self, error: DisqueError) -> None:
+        adds, self._adds = self._adds, []
+        for _, _, added in adds:
+            for answer in added:
+                answer.failed(error)
+
+    def withdraw(self, told: list[Any], error: DisqueError) -> tuple[list[bytes], list[Job]]:
         """What changed may not stay so: give out why, in the place of what would tell of it.
 
         Returns:
@@ -131,10 +148,10 @@ class Batch:
         """
         answers = iter(told)
         added: list[bytes] = []
-        given: list[bytes] = []
-        if self._added:
+        given: list[Job] = []
+        if self._adds:
             next(answers)
-            added += [id_ for id_, _ in self._added]
+            added += [id_ for _, words, _ in self._adds for id_ in words[::2]]
         if self._removed:
             next(answers)
         for operation in self._others:
@@ -143,20 +160,18 @@ class Batch:
                 _settle(operation, answer)
                 continue
             if operation.words[0] in (b"get", b"take"):
-                given += answer[::3]
+                given += layout.given(answer)
             elif operation.words[0] == b"fit":
-                added.append(operation.words[3])
+                added.append(operation.words[4])
             operation.answer.failed(error)
-        for _, later in self._added:
-            later.failed(error)
+        self._fail_adds(error)
         for removed in self._removed:
             removed.failed(error)
         return added, given
 
     def fail(self, error: DisqueError) -> None:
         """Nothing of it is done, and will not be."""
-        for _, added in self._added:
-            added.failed(error)
+        self._fail_adds(error)
         for removed in self._removed:
             removed.failed(error)
         for operation in self._others:
@@ -164,16 +179,12 @@ class Batch:
 
     def refuse_growth(self, error: DisqueError) -> None:
         """Keep only what may be done when memory is short."""
-        for _, added in self._added:
-            added.failed(error)
-        self._adds, self._added = [], []
+        self._fail_adds(error)
         self._others = _kept(self._others, error, lambda operation: not operation.grows)
 
     def doubt(self, error: DisqueError) -> None:
         """Nobody knows whether it was done: keep only what may be asked again."""
-        for _, added in self._added:
-            added.failed(error)
-        self._adds, self._added = [], []
+        self._fail_adds(error)
         self._others = _kept(self._others, error, lambda operation: operation.again)
 
     def unbind(self, error: DisqueError) -> None:
@@ -184,11 +195,11 @@ class Batch:
         """Keep only what is for those who would wait anyhow."""
         others, self._others = self._others, []
         self.fail(error)
-        self._adds, self._added, self._removes, self._removed = [], [], [], []
+        self._removes, self._removed = [], []
         self._others = _kept(others, error, lambda operation: operation.patient)
 
     def __bool__(self) -> bool:
-        return bool(self._added or self._removed or self._others)
+        return bool(self._adds or self._removed or self._others)
 
 
 def _settle(operation: Operation, told: Any) -> None:

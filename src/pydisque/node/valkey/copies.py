@@ -48,10 +48,11 @@ class Copies:
         """
         self.synced = False
         """Whether changes have to be on disks, too."""
-        self._line = line
+        self._primary = line
         self._connect = connect
         self._mark = mark
-        self._second: Line | None = None
+        self.line: Line | None = None
+        """The second connection."""
         self._waiters: list[_Waiter] = []
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
@@ -73,8 +74,8 @@ class Copies:
         if self._task:
             self._task.cancel()
             self._task = None
-        if self._second:
-            self._second.close()
+        if self.line:
+            self.line.close()
         self._tell(self._waiters, DisqueError(UNKNOWN))
 
     async def _run(self) -> None:
@@ -89,9 +90,9 @@ class Copies:
             self._task = None
 
     async def _round(self, waiters: list[_Waiter]) -> None:
-        if self._second is None or self._second.closed:
-            self._second = await self._connect()
-        line = self._second
+        if self.line is None or self.line.closed:
+            self.line = await self._connect()
+        line = self.line
         wants = [waiter.wanted for waiter in waiters]
         self._rounds += 1
         wanted = min(wants) if self._rounds % 2 else max(wants)  # or the largest waits for ever
@@ -118,10 +119,10 @@ class Copies:
 
     async def _give_up(self, line: Line, waiters: list[_Waiter]) -> None:
         """Tell those whose time is over, or who wait for replicas that are not there."""
-        self._line.replicas = await online_replicas(line)
+        self._primary.replicas = await online_replicas(line)
         now = self._loop.time()
         for waiter in waiters:
-            if waiter.wanted > 1 + self._line.replicas:
+            if waiter.wanted > 1 + self._primary.replicas:
                 waiter.told(NoReplError())
             elif waiter.deadline <= now:
                 waiter.told(NoReplError(TOO_LATE))

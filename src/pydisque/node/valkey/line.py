@@ -25,7 +25,7 @@ Done = Callable[[Any], object]
 """Gets a reply, be it an error: an `Exception`."""
 
 
-class LineLostError(Exception):
+class LineLostError(OSError):
     """The connection is gone, or could not be made; the text says why."""
 
     def __init__(self, why: str, *, sent: bool = True) -> None:

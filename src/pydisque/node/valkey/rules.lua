@@ -17,10 +17,11 @@
 --   T:nodes        hash: node ID -> host, port, priority, when its lease ends, library; of one shard
 --   T:whole        never there
 -- Channels: T@NODE wakes a node ("clients queue"), T:due tells all when to come (milliseconds).
--- Times are milliseconds by Valkey's clock. A job's seq is 1024 * millisecond and a serial, so the
--- order of seqs is that of creation.
+-- Times are milliseconds by Valkey's clock. A job's seq is 1024 * millisecond since EPOCH and a serial,
+-- so the order of seqs is that of creation.
 
 local LAYOUT = 1
+local EPOCH = 1735689600000    -- 2025; numbers of up to 15 digits are read much faster than longer ones
 local MOST_DUE = 200           -- entries of the timer that one call works off
 local LATEST = 2^48            -- the latest time the timer can hold, some 8,900 years from now
 local IDLE = 300000            -- after so long an empty queue is forgotten
@@ -173,7 +174,7 @@ local function parse(value)
 end
 
 -- The second after which it is not delivered any more.
-local function etime(job) return floor(job.seq / 1024000) + job.ttl end
+local function etime(job) return floor((job.seq / 1024 + EPOCH) / 1000) + job.ttl end
 
 local function expiry(job) return (etime(job) + 1) * 1000 end
 
@@ -321,52 +322,44 @@ end
 
 local verbs = {}
 
--- n * (id, head, body): true, or for each job nothing or why it was not added.
-function verbs.add(p, n)
-  local heads, refused = {}, false
+-- Add jobs of one head: the next p, and why not if not.
+local function add(p, head, n)
+  local job = parse("        " .. head)
+  local q = queue(job.queue)
+  if flagged(q, PAUSED_IN) then return p + 2 * n, "PAUSED" end
   local jobs, timer, ready = {}, {}, {}
-  for i = 1, n do
-    local id, head = argv[p], argv[p + 1]
-    local h = heads[head]
-    if not h then
-      h = parse("        " .. head)
-      h.q = queue(h.queue)
-      h.shut = flagged(h.q, PAUSED_IN)
-      h.ready = ready[h.queue] or {}
-      ready[h.queue] = h.ready
-      heads[head] = h
-    end
-    if h.shut then
-      refused = refused or {}
-      refused[i] = "PAUSED"
-    else
-      seq = seq + 1
-      jobs[#jobs + 1] = id
-      jobs[#jobs + 1] = pack(">d", seq) .. head .. argv[p + 2]
-      local t = #timer
-      if h.delay > 0 then
-        local ms = now + h.delay * 1000
-        if ms < low then low = ms end
-        timer[t + 1] = at(ms, UNQUEUED, 0)
-      else
-        local ms = (floor(seq / 1024000) + h.ttl + 1) * 1000
-        if ms < low then low = ms end
-        timer[t + 1] = at(ms, QUEUED, 0)
-        local r = h.ready
-        r[#r + 1] = seq * 2
-        r[#r + 1] = id
-      end
-      timer[t + 2] = id
-    end
-    p = p + 3
+  local delayed = job.delay > 0
+  local first = seq
+  job.seq = seq + n  -- all are of this second, or the next
+  local ends = delayed and now + job.delay * 1000 or expiry(job)
+  local entry = at(ends, delayed and UNQUEUED or QUEUED, 0)
+  low = min(low, ends)
+  for i = 1, 2 * n, 2 do
+    seq = seq + 1
+    local id = argv[p]
+    jobs[i], jobs[i + 1] = id, pack(">d", seq) .. head .. argv[p + 1]
+    timer[i], timer[i + 1] = entry, id
+    ready[i], ready[i + 1] = seq * 2, id
+    p = p + 2
   end
   many("HSET", T .. ":jobs", jobs)
   many("ZADD", T .. ":timer", timer)
-  for name, r in pairs(ready) do
-    if #r > 0 then
-      local q = queue(name)
-      many("ZADD", q.key, r)
-      q.into, q.atime, q.dirty, q.fresh = q.into + #r / 2, now, true, q.fresh + #r / 2
+  if not delayed then
+    many("ZADD", q.key, ready)
+    q.into, q.atime, q.dirty, q.fresh = q.into + n, now, true, q.fresh + n
+  end
+  return p
+end
+
+-- n * (head, m, m * (id, body)): true, or for each head why its jobs were not added, or not.
+function verbs.add(p, n)
+  local refused = false
+  for i = 1, n do
+    local why
+    p, why = add(p + 2, argv[p], tonumber(argv[p + 1]))
+    if why then
+      refused = refused or {}
+      refused[i] = why
     end
   end
   if not refused then return p, true end
@@ -374,45 +367,62 @@ function verbs.add(p, n)
   return p, refused
 end
 
--- maxlen, id, head, body
+-- maxlen, head, id, body: true, or why it was not added.
 function verbs.fit(p)
-  local q = queue(parse("        " .. argv[p + 2]).queue)
-  if call("ZCARD", q.key) >= tonumber(argv[p]) then return p + 4, {"MAXLEN"} end
-  return verbs.add(p + 1, 1)
+  local q = queue(parse("        " .. argv[p + 1]).queue)
+  if call("ZCARD", q.key) >= tonumber(argv[p]) then return p + 4, "MAXLEN" end
+  local why
+  p, why = add(p + 2, argv[p + 1], 1)
+  return p, why or true
 end
 
--- Hand out what was taken from its queue: into `given` as id, value, counts; or what is left of it.
-local function hand_out(given, ids, scores, values, owners, size)
-  local timer, ended, back = {}, {}, {}
-  local given_size = 0
+-- What the timer has to know of a job that is handed out, one that is not like most.
+local function handed_out(id, seq_, ttl, retry, counted, told)
+  local job, unqueued = {seq = seq_, ttl = ttl, retry = retry}, false
+  if counted == 1 then
+    local c = counts(id)
+    told[#told + 1], told[#told + 2] = id, c.nacks .. " " .. c.again
+    unqueued = c.unqueued
+  end
+  if retry > 0 then return running(id, job, now + retry * 1000, unqueued, counted) end
+  return at(expiry(job), SPENT, counted)
+end
+
+-- Hand out what was taken from its queue, into `given` as id and value and into `told` as the counts of
+-- those that have some; put back what is more than `size`, of which what is left is returned.
+local function hand_out(given, told, ids, scores, values, owners, size)
+  local timer, ended = {}, {}
+  local last, head, retry, ttl, reach  -- of the job before: most are alike
   for i = 1, #ids do
     local id, q, value = ids[i], owners[i], values[i]
-    local counted = scores[i] % 2
     if size <= 0 then
-      back[#back + 1] = i
+      call("ZADD", q.key, scores[i], id)
     else
-      local job = {seq = (scores[i] - counted) / 2}
-      job.ttl, job.retry = unpack_(">i8i8", value, 9)
-      if expiry(job) <= now then
+      local counted = scores[i] % 2
+      head = string.sub(value, 9, 24)
+      if head ~= last then
+        ttl, retry = unpack_(">i8i8", head)
+        last, reach = head, now + retry * 1000
+      end
+      local second = floor((scores[i] / 2048 + EPOCH) / 1000) + ttl
+      if (second + 1) * 1000 <= now then
         ended[#ended + 1] = id
       else
-        local told, unqueued = "", false
-        if counted == 1 then
-          local c = counts(id)
-          told, unqueued = c.nacks .. " " .. c.again, c.unqueued
+        local t = #timer
+        if retry > 0 and counted == 0 and reach < second * 1000 then
+          timer[t + 1] = at(reach, ACTIVE, 0)
+          if reach < low then low = reach end
+        else
+          timer[t + 1] = handed_out(id, (scores[i] - counted) / 2, ttl, retry, counted, told)
         end
-        timer[#timer + 1] = job.retry > 0
-          and running(id, job, now + job.retry * 1000, unqueued, counted)
-          or at(expiry(job), SPENT, counted)
-        timer[#timer + 1] = id
+        timer[t + 2] = id
         local g = #given
-        given[g + 1], given[g + 2], given[g + 3] = id, value, told
+        given[g + 1], given[g + 2] = id, value
         size = size - #value
         q.out, q.atime, q.dirty = q.out + 1, now, true
       end
     end
   end
-  for _, i in ipairs(back) do call("ZADD", owners[i].key, scores[i], ids[i]) end
   many("ZADD", T .. ":timer", timer)
   if #ended > 0 then forget(ended, {}, ended) end
   return size
@@ -434,7 +444,7 @@ local function turns(open, want)
 end
 
 -- Take so many jobs of one queue, or of several in turn: how many there were, and what is left of size.
-local function take(given, open, want, size)
+local function take(given, told, open, want, size)
   local ids, scores, owners = {}, {}, {}
   if #open == 1 then
     local popped = call("ZPOPMIN", open[1].key, want)
@@ -451,7 +461,7 @@ local function take(given, open, want, size)
     end
   end
   if #ids == 0 then return 0, size end
-  return #ids, hand_out(given, ids, scores, ask("HMGET", T .. ":jobs", ids), owners, size)
+  return #ids, hand_out(given, told, ids, scores, ask("HMGET", T .. ":jobs", ids), owners, size)
 end
 
 -- The queues of these that may have something to give, up to the first if only one job is wanted.
@@ -469,29 +479,30 @@ local function open_queues(names, want, quietly)
   return open
 end
 
--- Up to so many jobs, until their values are of such size: id, value, counts of each.
+-- Up to so many jobs, until their values are of such size: how many, and {id, value of each; id, counts
+-- of some; the time}, or nothing.
 local function get(names, count, size, quietly)
-  local given = {}
+  local given, told = {}, {}
   local chunk = #names == 1 and 128 or 16
-  while #given < count * 3 and size > 0 do
-    local left = count - #given / 3
+  while #given < count * 2 and size > 0 do
+    local left = count - #given / 2
     local open = open_queues(names, left, quietly)
     if #open == 0 then break end
     local want = min(left, chunk)
     local found
-    found, size = take(given, open, want, size)
+    found, size = take(given, told, open, want, size)
     if found == 0 or (#names == 1 and found < want) then break end
     chunk = 500
   end
-  return given
+  return #given / 2, #given > 0 and {given, told, now}
 end
 
 -- wait, count, size, n, n * queue: the jobs; if there are none and `wait`, a client stands in line.
 function verbs.get(p)
   local wait, n = argv[p] == "1", tonumber(argv[p + 3])
   local names = {unpack(argv, p + 4, p + 3 + n)}
-  local given = get(names, tonumber(argv[p + 1]), tonumber(argv[p + 2]))
-  if #given == 0 and wait then
+  local n_given, given = get(names, tonumber(argv[p + 1]), tonumber(argv[p + 2]))
+  if n_given == 0 and wait then
     local stood = {}
     for _, name in ipairs(names) do
       if not stood[name] then stand(name, 1) end
@@ -504,8 +515,8 @@ end
 -- clients, size, queue: a job for each of them, that many less stand in line again.
 function verbs.take(p)
   local q, clients = queue(argv[p + 2]), tonumber(argv[p])
-  local given = get({q.name}, clients, tonumber(argv[p + 1]), true)
-  local left = clients - #given / 3
+  local n_given, given = get({q.name}, clients, tonumber(argv[p + 1]), true)
+  local left = clients - n_given
   if left > 0 then stand(q.name, left) end
   call("ZREM", T .. ":timer", "w" .. q.name)
   if left == 0 then q.fresh = q.fresh + call("ZCARD", q.key) end
@@ -585,6 +596,22 @@ function verbs.enqueue(p)
   end)
 end
 
+-- n, n * (id, qtime): how many were queued of those that are still as they were handed out, with this
+-- qtime or none: nobody got them.
+function verbs.give_back(p)
+  local n, done = tonumber(argv[p]), 0
+  for i = p + 1, p + 2 * n, 2 do
+    local job = find(argv[i])
+    local last = job and (job.kind == ACTIVE_LAST or job.kind == UNQUEUED_LAST)
+    local qtime = job and (last and counts(job.id).qtime or job.active and job.time or 0)
+    if job and job.kind ~= QUEUED and qtime == tonumber(argv[i + 1]) then
+      queue_again(job, "uncounted")
+      done = done + 1
+    end
+  end
+  return p + 1 + 2 * n, done
+end
+
 -- delay, n, n * id: how many were queued, or will be.
 function verbs.nack(p)
   local delay = tonumber(argv[p])
@@ -615,7 +642,7 @@ end
 function verbs.working(p)
   local job = find(argv[p])
   if not job then return p + 1, "NOJOB" end
-  if now - floor(job.seq / 1024) > etime(job) * 1000 - now then return p + 1, "TOOLATE" end
+  if now - floor(job.seq / 1024) - EPOCH > etime(job) * 1000 - now then return p + 1, "TOOLATE" end
   if job.kind == QUEUED then
     leave_queue(job)
   elseif job.active and job.retry > 0 then
@@ -636,12 +663,12 @@ end
 -- queue: how many jobs are queued.
 function verbs.length(p) return p + 1, call("ZCARD", T .. ":ready:" .. argv[p]) end
 
--- count, size, queue: id, value, counts of the oldest, or of the newest if count is negative.
+-- count, size, queue: {id, value; id, counts} of the oldest, or of the newest if count is negative.
 function verbs.peek(p)
   local count, size, key = tonumber(argv[p]), tonumber(argv[p + 1]), T .. ":ready:" .. argv[p + 2]
   local command = count >= 0 and "ZRANGE" or "ZREVRANGE"
   count = math.abs(count)
-  local told, start, chunk = {}, 0, 16
+  local given, told, start, chunk = {}, {}, 0, 16
   while start < count and size > 0 do
     local ids = call(command, key, start, min(count, start + chunk) - 1)
     if #ids == 0 then break end
@@ -649,14 +676,15 @@ function verbs.peek(p)
     local noted = ask("HMGET", T .. ":counts", ids)
     for i, id in ipairs(ids) do
       if size > 0 then
-        local t = #told
-        told[t + 1], told[t + 2], told[t + 3] = id, values[i], noted[i] or ""
+        local g, t = #given, #told
+        given[g + 1], given[g + 2] = id, values[i]
+        if noted[i] then told[t + 1], told[t + 2] = id, noted[i] end
         size = size - #values[i]
       end
     end
     start, chunk = start + #ids, 500
   end
-  return p + 3, told
+  return p + 3, {given, told, now}
 end
 
 -- queue: record, length, waiting; or nothing.
@@ -781,7 +809,7 @@ local function begin(keys, args)
   elseif tonumber(state[1]) ~= LAYOUT then
     return redis.error_reply("LAYOUT " .. state[1])
   end
-  seq, due = max(tonumber(state[2] or 0), now * 1024), tonumber(state[3] or LATEST)
+  seq, due = max(tonumber(state[2] or 0), (now - EPOCH) * 1024), tonumber(state[3] or LATEST)
   work_off()
 end
 

@@ -16,7 +16,7 @@ from typing import Any
 from pydisque.errors import DisqueError, MisconfError, OOMError
 from pydisque.node.valkey.batch import OTHER, Batch, Operation, command
 from pydisque.node.valkey.copies import Told
-from pydisque.node.valkey.layout import LIBRARY
+from pydisque.node.valkey.layout import LATEST, LIBRARY, giving_back
 from pydisque.node.valkey.line import Line, LineLostError
 
 logger = logging.getLogger("pydisque.node")
@@ -30,7 +30,7 @@ LARGEST = 1000
 SEALED_AFTER = 0.1
 """Seconds after which a batch that cannot go takes in nothing more."""
 
-NEVER = 2**48
+NEVER = LATEST
 """A time that does not come, as `rules.lua` tells it."""
 
 PAUSE = 0.02
@@ -173,7 +173,7 @@ class Shard:
             if added:
                 self.tell([b"remove", 1, len(added), *added])
             if given:
-                self.tell([b"enqueue", 0, 1, len(given), *given])
+                self.tell(giving_back(given))
 
         self.confirm(line, confirmed)
 

@@ -279,7 +279,7 @@ class ValkeyStore:
             self._serials = random_serials()
         id_ = begin + self._serials.pop()[1:] + end
         if maxlen is not None:
-            words = [b"fit", 0, maxlen, id_, head, body]
+            words = [b"fit", 0, maxlen, head, id_, body]
             return self._operate(
                 shard, words, partial(_fitted, id_), again=False, grows=True, writes=True
             )
@@ -389,6 +389,13 @@ class ValkeyStore:
     def enqueue(self, ids: list[bytes], *, uncounted: bool = False) -> Later[int]:
         """As `Engine.enqueue`."""
         return self._each([b"enqueue", 0, int(uncounted)], ids, grows=not uncounted)
+
+    def put_back(self, jobs: list[Job]) -> None:
+        """Queue jobs again that were handed out to nobody, unless something happened to them."""
+        of = self._layout.shard_of_job
+        for shard in self._shards:
+            if mine := [job for job in jobs if of(job.id) == shard.number]:
+                shard.tell(layout.giving_back(mine))
 
     def nack(self, ids: list[bytes], delay: int = 0) -> Later[int]:
         """As `Engine.nack`."""
@@ -500,9 +507,7 @@ class ValkeyStore:
 
     def every_second(self) -> None:
         """Say that this node lives, hear of the others, and give up what does not answer."""
-        for line in list(self._system.lines.values()):
-            if line.silent_for() > self._patience:
-                line.abort(f"it says nothing for {self._patience:g} seconds")
+        self._system.drop_silent()
         for shard in self._shards:
             shard.lose_patience(self._patience)
         self._say()
@@ -640,9 +645,9 @@ def _paused(told: int) -> bytes:
     return PAUSES[told - 1]
 
 
-def _fitted(id_: bytes, refused: list[bytes] | int) -> bytes:
-    if isinstance(refused, list) and refused[0]:
-        raise REFUSALS[refused[0]]
+def _fitted(id_: bytes, refused: bytes | int) -> bytes:
+    if isinstance(refused, bytes):
+        raise REFUSALS[refused]
     return id_
 
 

@@ -36,7 +36,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 _EVERYWHERE = range(16384)
 
 
-class WrongPlaceError(Exception):
+class WrongPlaceError(OSError):
     """This Valkey cannot be used as it is, and will not be by itself; the text says why."""
 
 
@@ -291,6 +291,13 @@ class System:
             second.close()
             raise LineLostError("it was started anew")
         return second
+
+    def drop_silent(self) -> None:
+        """Give up the connections on which something is asked and nothing said."""
+        seconds = [copies.line for copies in self._copies.values()]
+        for line in [*self.lines.values(), *seconds]:
+            if line and line.silent_for() > self.patience:
+                line.abort(f"it says nothing for {self.patience:g} seconds")
 
     async def look_at_replicas(self) -> None:
         """See how many each primary has."""
