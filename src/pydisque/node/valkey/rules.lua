@@ -71,11 +71,8 @@ end
 
 local queues, known
 
-local function queue(name)
-  local q = known[name]
-  if q then return q end
-  q = {name = name, key = T .. ":ready:" .. name, fresh = 0}
-  local kept = call("HGET", T .. ":queues", name)
+local function make_known(name, kept)
+  local q = {name = name, key = T .. ":ready:" .. name, fresh = 0}
   if kept then
     q.ctime, q.atime, q.into, q.out, q.flags = unpack_(">ddddB", kept)
     q.there = true
@@ -85,6 +82,18 @@ local function queue(name)
   known[name] = q
   queues[#queues + 1] = q
   return q
+end
+
+local function queue(name)
+  return known[name] or make_known(name, call("HGET", T .. ":queues", name))
+end
+
+local function look_up(names)
+  if #names < 2 then return end
+  local kept = ask("HMGET", T .. ":queues", names)
+  for i, name in ipairs(names) do
+    if not known[name] then make_known(name, kept[i]) end
+  end
 end
 
 local function flagged(q, flag) return floor(q.flags / flag) % 2 == 1 end
@@ -110,7 +119,10 @@ local function line(name)
   return found
 end
 
+local anyone  -- is in line for a queue, as far as this call knows
+
 local function keep_line(name, nodes)
+  if #nodes > 0 then anyone = true end
   if #nodes > 0 then
     call("HSET", T .. ":waiting", name, table.concat(nodes, " "))
   else
@@ -141,10 +153,8 @@ local function remind(name, ms)
   low = min(low, ms)
 end
 
--- Wake as many nodes as have clients for the jobs of a queue, each in its turn.
-local function wake(name, jobs)
-  local nodes = line(name)
-  if #nodes == 0 then return end
+-- Wake as many nodes in line as have clients for so many jobs of a queue, each in its turn.
+local function wake_nodes(name, nodes, jobs)
   local i = 1
   while jobs > 0 and i <= #nodes do
     local clients = nodes[i + 1]
@@ -160,6 +170,16 @@ local function wake(name, jobs)
   end
   keep_line(name, nodes)
   if #nodes > 0 then remind("w" .. name, now + LOST) end
+end
+
+-- Wake those in line for the jobs that came into a queue, as far as they are still there.
+local function wake(q)
+  if anyone == nil then anyone = call("EXISTS", T .. ":waiting") == 1 end
+  if not anyone then return end
+  local nodes = line(q.name)
+  if #nodes == 0 then return end
+  local jobs = min(q.fresh, call("ZCARD", q.key))
+  if jobs > 0 then wake_nodes(q.name, nodes, jobs) end
 end
 
 -- Jobs. A value is seq and head and body; a head: ttl, retry, delay, queue.
@@ -210,6 +230,7 @@ local function find(id, score)
   local ms, kind, counted = read(score)
   if kind >= EXPIRY and ms <= now then return nil end
   local value = call("HGET", T .. ":jobs", id)
+  if not value then return nil end
   local job = parse(value)
   job.id, job.value, job.time, job.kind, job.counted = id, value, ms, kind, counted
   job.unqueued = kind == UNQUEUED or kind == UNQUEUED_LAST
@@ -294,7 +315,9 @@ local function fall_due(id, score)
   if first == 113 then return look_after(string.sub(id, 2)) end
   if first == 119 then return look_again(string.sub(id, 2)) end
   local _, kind, counted = read(score)
-  local job = parse(call("HGET", T .. ":jobs", id))
+  local value = call("HGET", T .. ":jobs", id)
+  if not value then return call("ZREM", T .. ":timer", id) end  -- not ours: nobody may be held up
+  local job = parse(value)
   job.id, job.kind, job.counted = id, kind, counted
   job.unqueued = kind == UNQUEUED
   if kind >= EXPIRY or etime(job) * 1000 <= now then
@@ -322,12 +345,23 @@ end
 
 local verbs = {}
 
--- Add jobs of one head: the next p, and why not if not.
-local function add(p, head, n)
-  local job = parse("        " .. head)
-  local q = queue(job.queue)
+-- Verbs that do not look at the timer.
+local NEVER_LOOK = {add = true, fit = true, get = true, take = true, offered = true, stand = true}
+
+-- What is to be written into the timer, in one go and before anybody looks at it.
+local later
+
+local function write_timer()
+  many("ZADD", T .. ":timer", later)
+  later = {}
+end
+
+-- Add n jobs of what is the same for all, into `jobs` for T:jobs: the next p, and why not if not.
+local function add(p, job, n, jobs)
+  local q, head = queue(job.queue), job.head
   if flagged(q, PAUSED_IN) then return p + 2 * n, "PAUSED" end
-  local jobs, timer, ready = {}, {}, {}
+  local ready = {}
+  local j, t = #jobs, #later
   local delayed = job.delay > 0
   local first = seq
   job.seq = seq + n  -- all are of this second, or the next
@@ -337,13 +371,11 @@ local function add(p, head, n)
   for i = 1, 2 * n, 2 do
     seq = seq + 1
     local id = argv[p]
-    jobs[i], jobs[i + 1] = id, pack(">d", seq) .. head .. argv[p + 1]
-    timer[i], timer[i + 1] = entry, id
+    jobs[j + i], jobs[j + i + 1] = id, pack(">d", seq) .. head .. argv[p + 1]
+    later[t + i], later[t + i + 1] = entry, id
     ready[i], ready[i + 1] = seq * 2, id
     p = p + 2
   end
-  many("HSET", T .. ":jobs", jobs)
-  many("ZADD", T .. ":timer", timer)
   if not delayed then
     many("ZADD", q.key, ready)
     q.into, q.atime, q.dirty, q.fresh = q.into + n, now, true, q.fresh + n
@@ -353,15 +385,24 @@ end
 
 -- n * (head, m, m * (id, body)): true, or for each head why its jobs were not added, or not.
 function verbs.add(p, n)
-  local refused = false
+  local kinds, names, at_ = {}, {}, p
   for i = 1, n do
+    local job = parse("        " .. argv[at_])
+    job.head, job.n = argv[at_], tonumber(argv[at_ + 1])
+    kinds[i], names[i] = job, job.queue
+    at_ = at_ + 2 + 2 * job.n
+  end
+  look_up(names)
+  local refused, jobs = false, {}
+  for i, job in ipairs(kinds) do
     local why
-    p, why = add(p + 2, argv[p], tonumber(argv[p + 1]))
+    p, why = add(p + 2, job, job.n, jobs)
     if why then
       refused = refused or {}
       refused[i] = why
     end
   end
+  many("HSET", T .. ":jobs", jobs)
   if not refused then return p, true end
   for i = 1, n do refused[i] = refused[i] or false end
   return p, refused
@@ -369,10 +410,12 @@ end
 
 -- maxlen, head, id, body: true, or why it was not added.
 function verbs.fit(p)
-  local q = queue(parse("        " .. argv[p + 1]).queue)
-  if call("ZCARD", q.key) >= tonumber(argv[p]) then return p + 4, "MAXLEN" end
+  local job, jobs = parse("        " .. argv[p + 1]), {}
+  if call("ZCARD", queue(job.queue).key) >= tonumber(argv[p]) then return p + 4, "MAXLEN" end
+  job.head = argv[p + 1]
   local why
-  p, why = add(p + 2, argv[p + 1], 1)
+  p, why = add(p + 2, job, 1, jobs)
+  many("HSET", T .. ":jobs", jobs)
   return p, why or true
 end
 
@@ -391,7 +434,7 @@ end
 -- Hand out what was taken from its queue, into `given` as id and value and into `told` as the counts of
 -- those that have some; put back what is more than `size`, of which what is left is returned.
 local function hand_out(given, told, ids, scores, values, owners, size)
-  local timer, ended = {}, {}
+  local timer, ended = later, {}
   local last, head, retry, ttl, reach  -- of the job before: most are alike
   for i = 1, #ids do
     local id, q, value = ids[i], owners[i], values[i]
@@ -423,7 +466,6 @@ local function hand_out(given, told, ids, scores, values, owners, size)
       end
     end
   end
-  many("ZADD", T .. ":timer", timer)
   if #ended > 0 then forget(ended, {}, ended) end
   return size
 end
@@ -761,7 +803,7 @@ function verbs.totals(p) return p, {call("HLEN", T .. ":jobs"), call("HLEN", T .
 
 -- Forget everything; who waits is woken, to stand in line anew.
 function verbs.flush(p)
-  for _, name in ipairs(call("HKEYS", T .. ":waiting")) do wake(name, LATEST) end
+  for _, name in ipairs(call("HKEYS", T .. ":waiting")) do wake_nodes(name, line(name), LATEST) end
   for _, name in ipairs(call("HKEYS", T .. ":queues")) do call("UNLINK", T .. ":ready:" .. name) end
   call("UNLINK", T .. ":jobs", T .. ":timer", T .. ":counts", T .. ":queues", T .. ":waiting")
   queues, known, low = {}, {}, LATEST
@@ -800,7 +842,7 @@ function verbs.tick(p) return p, true end
 local function begin(keys, args)
   call, floor, max, min = redis.call, math.floor, math.max, math.min
   pack, unpack_ = struct.pack, struct.unpack
-  T, argv, queues, known = string.sub(keys[1], 1, -7), args, {}, {}
+  T, argv, queues, known, later, anyone = string.sub(keys[1], 1, -7), args, {}, {}, {}, nil
   local time = call("TIME")
   now = time[1] * 1000 + floor(time[2] / 1000)
   local state = call("HMGET", keys[1], "layout", "seq", "due")
@@ -815,11 +857,9 @@ end
 
 local function finish(keys, before)
   local kept = {}
+  write_timer()
   for _, q in ipairs(queues) do
-    if q.fresh > 0 and not flagged(q, PAUSED_OUT) then
-      local there = call("ZCARD", q.key)
-      if there > 0 then wake(q.name, min(q.fresh, there)) end
-    end
+    if q.fresh > 0 and not flagged(q, PAUSED_OUT) then wake(q) end
     if q.dirty and not q.gone then
       kept[#kept + 1] = q.name
       kept[#kept + 1] = pack(">ddddB", q.ctime, q.atime, q.into, q.out, q.flags)
@@ -846,6 +886,7 @@ local function run(keys, args)
   local p = 2
   while p <= #args do
     local verb, n = args[p], tonumber(args[p + 1])
+    if not NEVER_LOOK[verb] then write_timer() end
     p, answers[#answers + 1] = verbs[verb](p + 2, n)
   end
   finish(keys, before)
