@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,7 +20,6 @@ from pydisque.cli.bodies import (
 )
 from pydisque.cli.common import (
     EXIT_CODES,
-    asking,
     be_known,
     errors_told,
     every_node,
@@ -33,6 +32,10 @@ from pydisque.cli.tables import Table, duration, print_pairs
 from pydisque.client import Client, ReceivedJob
 from pydisque.envelope import unwrap
 from pydisque.replies import Job, JobInfo
+
+# Milliseconds in which jobs come from one node of a cluster to another.
+MOMENT = 500
+
 
 # get
 
@@ -76,26 +79,22 @@ def get(
       while pydisque get mail --timeout 0 --raw --ack; do :; done
     """  # noqa: D301
     at_most_one(json=as_json, raw=raw)
-    with errors_told():
-        client, jobs = _taken(nodes, queues, count, timeout)
-        with client:
-            _hand_over(client, jobs, ack=ack, as_json=as_json, raw=raw)
-    if not jobs:
-        raise click.exceptions.Exit(1)
+    with errors_told(), every_node(nodes) as clients:
+        for client, wait in _looks(clients, timeout):
+            if jobs := client.get_jobs(queues, count=count, **wait):
+                _hand_over(client, jobs, ack=ack, as_json=as_json, raw=raw)
+                return
+    raise click.exceptions.Exit(1)
 
 
-def _taken(
-    nodes: tuple[str, ...], queues: Sequence[bytes], count: int, timeout: float | None
-) -> tuple[Client, list[ReceivedJob]]:
-    """Jobs, and the client that got them: of any node, or after a wait of the one in use."""
-    if timeout is not None:
-        client = asking(nodes)
-        return client, client.get_jobs(queues, round(timeout * 1000), count)
-    with every_node(nodes) as clients:
-        for client in clients:
-            if jobs := client.get_jobs(queues, count=count, nohang=True):
-                return client, jobs
-    return client, []
+def _looks(clients: list[Client], timeout: float | None) -> Iterator[tuple[Client, dict[str, Any]]]:
+    """Whom to ask for jobs, and how, until there are any."""
+    if timeout is None:
+        yield from ((client, {"nohang": True}) for client in clients)
+    if timeout is not None or len(clients) > 1:
+        # A node that is waited on gets jobs from the others; perhaps they are on their way to it.
+        milliseconds = MOMENT if timeout is None else round(timeout * 1000)
+        yield clients[0], {"timeout": milliseconds}
 
 
 def _hand_over(
@@ -107,7 +106,7 @@ def _hand_over(
     except BaseException:
         client.put_back(jobs)
         raise
-    if ack and jobs:
+    if ack:
         client.ack_job(*(job.id for job in jobs))
 
 
@@ -116,7 +115,7 @@ def _print_taken(jobs: list[ReceivedJob], *, as_json: bool, raw: bool) -> None:
         print_json(_taken_as_dict(job) for job in jobs)
     elif raw:
         print_raw(job.body for job in jobs)
-    elif jobs:
+    else:
         names = ("id", "queue", "nacks", "redelivered", "body")
         rows = [
             (job.id.decode(), shown(job.queue), job.nacks, job.additional_deliveries,

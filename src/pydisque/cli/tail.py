@@ -60,8 +60,8 @@ def tail(
             while True:
                 for watch in watches:
                     jobs = watch.look()
-                    _print(table, jobs, as_json=as_json, raw=raw)
                     seen += len(jobs)
+                    _print(table, jobs, as_json=as_json, raw=raw)
                 time.sleep(interval)
     except KeyboardInterrupt:
         click.echo(f"seen: {number(seen, 'job')}", err=True)
