@@ -7,6 +7,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
@@ -176,34 +177,28 @@ class _Crew:
         self._advance = advance
         self._lock = threading.Lock()
         self._stopping = False
-        self._error: BaseException | None = None
 
     def run(self, threads: int) -> None:
         """Do it all; raises what one of them met. Ctrl-C lets each finish the call it is in."""
-        crew = [threading.Thread(target=self._member) for _ in range(threads)]
-        for thread in crew:
-            thread.start()
-        try:
-            for thread in crew:
-                thread.join()
-        except BaseException:
-            self._stopping = True
-            for thread in crew:
-                thread.join()
-            raise
-        if self._error is not None:
-            raise self._error
+        with ThreadPoolExecutor(threads) as pool:
+            members = [pool.submit(self._member) for _ in range(threads)]
+            try:
+                for member in members:
+                    member.result()
+            except BaseException:
+                self._stopping = True
+                raise
 
     def _member(self) -> None:
-        try:
-            while count := self._next():
-                started = time.perf_counter()
+        done = 1
+        while done and (count := self._next()):
+            started = time.perf_counter()
+            try:
                 done = self._work(count)
-                self._note(time.perf_counter() - started, done, count)
-                if not done:
-                    return
-        except BaseException as error:  # noqa: BLE001 - it is raised where all are waited for
-            self._error, self._stopping = error, True
+            except BaseException:
+                self._stopping = True
+                raise
+            self._note(time.perf_counter() - started, done, count)
 
     def _next(self) -> int:
         """How many jobs to do now."""
