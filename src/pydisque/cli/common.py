@@ -138,7 +138,8 @@ def errors_told() -> Iterator[None]:
 
 def told(error: Exception, where: str = "") -> click.ClickException:
     """An error in one plain line, with what can be done about it."""
-    hint = next((hint for kind, hint in _HINTS if isinstance(error, kind)), "")
+    met = (error.__cause__, error)
+    hint = next((hint for kind, hint in _HINTS if any(isinstance(e, kind) for e in met)), "")
     unasked = isinstance(error, (ConnectionError, TimeoutError, errors.NoAuthError))
     kind = FailedError if unasked else click.ClickException
     return kind(f"{where}{shown(str(error))}{hint}")
