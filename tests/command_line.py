@@ -49,7 +49,9 @@ def shape(text: str) -> str:
 def run(addresses: list[str], *args: str, typed: bytes | str = b"", **environment: str) -> Ended:
     """Run a command in this process; it cannot be interrupted, and is at no terminal."""
     nodes = {"DISQUE_NODES": ",".join(addresses)}
-    done = CliRunner().invoke(main, args, input=typed, env=nodes | environment)
+    done = CliRunner().invoke(
+        main, args, input=typed, env=nodes | environment, prog_name="pydisque"
+    )
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     return Ended(done.exit_code, done.stdout_bytes, done.stderr)
