@@ -12,6 +12,7 @@ import struct
 import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -230,6 +231,14 @@ def test_the_help_has_every_command():
     listed = [command.name for commands in SECTIONS.values() for command in commands]
     assert sorted(listed) == sorted(main.commands)
     assert set(ASKING) < set(listed)
+
+
+def test_the_page_has_every_command():
+    """docs/cli.md tells of each command, and of no other."""
+    page = Path(__file__).parents[2] / "docs" / "cli.md"
+    rows = re.findall(r"^\| (`[a-z].*?`) \|", page.read_text(encoding="utf-8"), re.MULTILINE)
+    told = [name for row in rows for name in re.findall(r"`([a-z]+)", row)]
+    assert sorted(told) == sorted(main.commands)
 
 
 # Terminals
