@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from click.testing import CliRunner
 
@@ -46,7 +46,9 @@ def shape(text: str) -> str:
     return text
 
 
-def run(addresses: list[str], *args: str, typed: bytes | str = b"", **environment: str) -> Ended:
+def run(
+    addresses: list[str], *args: str, typed: bytes | str | IO[bytes] = b"", **environment: str
+) -> Ended:
     """Run a command in this process; it cannot be interrupted, and is at no terminal."""
     nodes = {"DISQUE_NODES": ",".join(addresses)}
     done = CliRunner().invoke(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import re
@@ -18,6 +19,7 @@ import pytest
 from command_line import Ended, run, started
 from pydisque.client import Client
 from pydisque.envelope import wrap
+from pydisque.node import Server
 from servers import Deployment, until
 
 pytestmark = pytest.mark.parametrize("server", ["memory", "disque"], indirect=True)
@@ -163,6 +165,23 @@ def test_ctrl_c_while_lines_are_added(server, client, queue):
     assert client.qlen(queue) == int(added)
     assert bodies(client, queue) == [b"%d" % n for n in range(int(added))]
     assert err == b"\nAborted!\n"
+
+
+def test_a_node_that_ends_while_lines_are_added(server, monkeypatch):
+    """What was added is told, and from which line on that is not known; the exit code is 3."""
+    monkeypatch.setattr("pydisque.cli.common.DEADLINE", 0.01)
+    with Server() as ours:
+
+        class Lines(io.BytesIO):
+            def read1(self, _size: int = -1) -> bytes:
+                if self.tell():
+                    ours.close()
+                return self.readline() + self.readline()
+
+        done = run([ours.address], "add", "q", typed=Lines(b"a\nb\nc\nd\n"))
+    assert (done.code, done.text) == (3, "added: 2 jobs\n")
+    told = "Error: not known to be added: line 3 and 1 other up to line 4: no node answered "
+    assert done.err.startswith(told)
 
 
 def feed(pipe: IO[bytes]) -> None:

@@ -14,6 +14,7 @@ from pydisque.cli.lines import batches, size_of
 from pydisque.cli.parameters import as_bytes, as_json, passable, queue
 from pydisque.cli.progress import counted, finishing
 from pydisque.client import Client
+from pydisque.errors import DisqueError
 
 
 def _milliseconds(_: click.Context, __: click.Parameter, seconds: float) -> int:
@@ -132,4 +133,5 @@ def _refuse_errors(noun: str, first: int, results: Sequence[bytes | Exception]) 
     others = ""
     if len(failed) > 1:
         others = f" and {number(len(failed) - 1, 'other')} up to {noun} {failed[-1][0]}"
-    raise told(error, f"not added: {noun} {at}{others}: ")
+    what = "not added" if isinstance(error, DisqueError) else "not known to be added"
+    raise told(error, f"{what}: {noun} {at}{others}: ")

@@ -69,8 +69,9 @@ def _columns(total: int | None) -> list[Any]:
 @contextmanager
 def finishing() -> Iterator[None]:
     """Put off Ctrl-C until this is done, so that it is known what was; a second one ends it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # no signal comes here
+    here = threading.current_thread() is threading.main_thread()
+    if not here or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        yield  # none comes
         return
     came = False
 
