@@ -208,9 +208,10 @@ def test_tail(server, client, queue):
 def test_tail_tells_what_it_missed(server, client, queue):
     """Of jobs that are gone before they could be seen the number is told."""
     client.add_job(queue, "seen")
-    with started(server.addresses, "tail", queue, "--interval", "1", "--raw") as process:
+    with started(server.addresses, "tail", queue, "--interval", "0.1", "--raw") as process:
         assert process.stdout.readline() == b"seen\n"
-        client.ack_job(*client.add_jobs(queue, ["x", "y"]))
+        at_once = client.pipeline().add_job(queue, "x", replicate=1)
+        at_once.add_job(queue, "y", replicate=1).get_job([queue], count=3).execute()
         missed = process.stderr.readline()
     assert missed == b"not shown, as they came again or are gone already: 2 jobs\n"
 

@@ -48,7 +48,11 @@ SECTIONS = {
 class Sections(click.Group):
     """A group whose help lists its commands by what they are for."""
 
-    def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - the base class calls it so
+        formatter: click.HelpFormatter,
+    ) -> None:
         """Write a list under each title."""
         for title, commands in SECTIONS.items():
             rows = [(str(each.name), each.get_short_help_str(200)) for each in commands]
