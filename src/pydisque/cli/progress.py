@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,13 +34,13 @@ def counted(
         what: What is done with them.
         noun: What they are. Without it nothing is told in the end.
         total: The whole, if it is known; then there is a bar.
-        err: Tell it on standard error in the end.
+        err: Tell it on standard error in the end, as lines are written meanwhile.
     """
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import Progress  # noqa: PLC0415
 
     console = Console(stderr=True)
-    hidden = not console.is_terminal
+    hidden = not console.is_terminal or (err and sys.stdout.isatty())  # where lines are written
     progress = Progress(
         *_columns(total), console=console, transient=True, disable=hidden, redirect_stdout=False
     )
