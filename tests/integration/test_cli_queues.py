@@ -14,7 +14,9 @@ from pydisque.cli import progress
 from pydisque.client import Client
 from servers import Deployment, unique
 
-pytestmark = pytest.mark.parametrize("server", ["memory", "disque", "disque-3"], indirect=True)
+pytestmark = pytest.mark.parametrize(
+    "server", ["memory", "valkey-3", "disque", "disque-3"], indirect=True
+)
 
 
 @pytest.fixture

@@ -81,10 +81,11 @@ def asking(nodes: tuple[str, ...]) -> Client:
 
 
 @contextmanager
-def every_node(nodes: tuple[str, ...]) -> Iterator[list[Client]]:
+def every_node(nodes: tuple[str, ...], *, sharing: bool = False) -> Iterator[list[Client]]:
     """A client for each node of the cluster these nodes are of; mostly it has one.
 
-    When a node fails meanwhile its client moves to another, and so may see what a second one sees.
+    Nodes on one Valkey all have the same jobs: there is one of them unless `sharing`. When a node
+    fails meanwhile its client moves to another, and so may see what a second one sees.
     """
     with ExitStack() as stack:
         first = stack.enter_context(asking(nodes))
@@ -95,6 +96,8 @@ def every_node(nodes: tuple[str, ...]) -> Iterator[list[Client]]:
             for node_id, host, port, priority in known
             if node_id != own_id and int(priority) < _FAILED
         ]
+        if others and not sharing and "pydisque_version" in first.info():
+            others = []  # ours have fellows only on a Valkey
         yield [first, *(stack.enter_context(asking((other,))) for other in others)]
 
 

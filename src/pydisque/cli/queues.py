@@ -168,7 +168,7 @@ def stats(queue: bytes | None, as_json: bool, nodes: tuple[str, ...]) -> None:
       pydisque stats mail
       pydisque stats mail --json | jq .len
     """  # noqa: D301
-    with errors_told(), every_node(nodes) as clients:
+    with errors_told(), every_node(nodes, sharing=queue is None) as clients:
         if queue is None:
             told = [_node_stats(client) for client in clients]
         else:
