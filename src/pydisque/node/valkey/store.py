@@ -270,6 +270,7 @@ class ValkeyStore:
     ) -> Later[bytes]:
         """As `Engine.add`."""
         if self._wanted > 1 and self.copies(name) < self._wanted:
+            self._look_at_replicas()  # perhaps it is back
             raise NoReplError
         known = self._heads.get((name, ttl, retry, delay))
         if known is None:
@@ -513,6 +514,10 @@ class ValkeyStore:
         self._say()
         self._seconds += 1
         if self._seconds % LOOK_EVERY == 0:
+            self._look_at_replicas()
+
+    def _look_at_replicas(self) -> None:
+        if self._looking is None or self._looking.done():
             self._looking = self._loop.create_task(self._system.look_at_replicas())
 
     def _live(self, lease: int) -> list[Any]:

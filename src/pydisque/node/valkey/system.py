@@ -33,7 +33,10 @@ Address = tuple[str, int]
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 """Seconds between attempts to find the servers."""
 
-_EVERYWHERE = range(16384)
+Slots = list[tuple[int, int, Address]]
+"""The primary of each range of slots, from the first to the last."""
+
+_ALL = 0, 16383
 
 
 class WrongPlaceError(OSError):
@@ -88,7 +91,7 @@ class System:
             WrongPlaceError: it cannot be used.
         """
         slots = await self._find()
-        first = await self._line(slots[layout.slot(self._layout_key())])
+        first = await self._line(_at(slots, layout.slot(self._layout_key())))
         self.shards = make(await self._layout(first))
         await self._place(slots)
         self._keeper = asyncio.create_task(self._keep())
@@ -172,14 +175,16 @@ class System:
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
-    async def _place(self, slots: dict[int, Address]) -> None:
+    async def _place(self, slots: Slots) -> None:
         """Give each shard its place."""
         moved: dict[Address, list[Shard]] = {}
         for shard in self.shards:
-            address = slots.get(layout.slot(shard.tag))
-            if address is None:
-                shard.lose("no server has this part of the Cluster")
-            elif shard.line is None or shard.line.closed or shard.line.address != address:
+            try:
+                address = _at(slots, layout.slot(shard.tag))
+            except LineLostError as error:
+                shard.lose(str(error))
+                continue
+            if shard.line is None or shard.line.closed or shard.line.address != address:
                 moved.setdefault(address, []).append(shard)
         failure: LineLostError | None = None
         for address, shards in moved.items():
@@ -307,8 +312,8 @@ class System:
 
     # Finding
 
-    async def _find(self) -> dict[int, Address]:
-        """The primaries by slots, those of a single one by all.
+    async def _find(self) -> Slots:
+        """The primaries by slots; a single one has all.
 
         Raises:
             LineLostError: none can be reached, or none of those that can is a primary.
@@ -323,13 +328,12 @@ class System:
             except hiredis.ReplyError as error:
                 reasons.append(f"{written(*address)}: {error}")
                 continue
-            self._last = (
-                list(dict.fromkeys([*found.values()]))[:8] if self.mode != "sentinel" else []
-            )
+            if self.mode == "cluster":  # members come and go
+                self._last = list(dict.fromkeys(address for *_, address in found))[:8]
             return found
         raise LineLostError("; ".join(reasons), sent=False)
 
-    async def _ask(self, address: Address) -> dict[int, Address]:
+    async def _ask(self, address: Address) -> Slots:
         line = self.lines.get(address)
         used = line is not None and not line.closed
         if line is None or not used:
@@ -339,8 +343,8 @@ class System:
             if self.mode == "cluster":
                 return _slots(await line.exchange("CLUSTER", "SLOTS"), address[0])
             if self.mode == "sentinel":
-                return dict.fromkeys(_EVERYWHERE, await self._primary(line))
-            return dict.fromkeys(_EVERYWHERE, await self._of_one(line))
+                return [(*_ALL, await self._primary(line))]
+            return [(*_ALL, await self._of_one(line))]
         finally:
             if not used and line is not self._watch:
                 line.close()
@@ -391,13 +395,19 @@ async def _run_of(line: Line) -> bytes:
     return told.partition(b"run_id:")[2].split()[0]
 
 
-def _slots(told: Iterable[Any], host: str) -> dict[int, Address]:
+def _slots(told: Iterable[Any], host: str) -> Slots:
     """What CLUSTER SLOTS says; a member that does not know its own address has the one asked."""
-    found: dict[int, Address] = {}
-    for first, last, primary, *_ in told:
-        address = (primary[0] or b"").decode() or host, int(primary[1])
-        found |= dict.fromkeys(range(first, last + 1), address)
-    return found
+    return [
+        (first, last, ((primary[0] or b"").decode() or host, int(primary[1])))
+        for first, last, primary, *_ in told
+    ]
+
+
+def _at(slots: Slots, slot: int) -> Address:
+    for first, last, address in slots:
+        if first <= slot <= last:
+            return address
+    raise LineLostError("no server has this part of the Cluster", sent=False)
 
 
 def _fields(told: Any) -> dict[bytes, bytes]:
