@@ -158,6 +158,7 @@ class Server:
             await self.aclose()
             raise
         config.fix("port", str(max(0, self.port)))
+        config.fix("store", str(self._place or ""))  # without its password
         node.announce()
         if "loglevel" in self._given:
             logger.setLevel(LOG_LEVELS[config["loglevel"]])

@@ -40,6 +40,8 @@ class Place:
     key: str = ""
 
     def __str__(self) -> str:
+        if not self.hosts:
+            return LOCAL
         hosts = ",".join(written(*host) for host in self.hosts)
         return f"valkey{'s' * self.tls}://{hosts}"
 
