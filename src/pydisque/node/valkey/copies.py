@@ -2,14 +2,15 @@
 
 Valkey tells that of a connection's own writes only, and lets the connection do nothing else
 meanwhile. So each primary has a second one, on which a small write is made after all those that
-somebody waits for, and waited for: whoever has that has everything before it. One such round is
-under way at a time; who comes meanwhile shares the next.
+somebody waits for, one in each shard that was changed, and waited for: whoever has that has
+everything before it. One such round is under way at a time; who comes meanwhile shares the next.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import hiredis
@@ -30,6 +31,7 @@ Told = Callable[[DisqueError | None], object]
 
 
 class _Waiter(NamedTuple):
+    mark: bytes
     wanted: int
     deadline: float
     told: Told
@@ -38,34 +40,33 @@ class _Waiter(NamedTuple):
 class Copies:
     """Those of one primary's changes."""
 
-    def __init__(self, line: Line, connect: Callable[[], Awaitable[Line]], mark: bytes) -> None:
+    def __init__(self, line: Line, connect: Callable[[], Awaitable[Line]]) -> None:
         """Prepare for a primary.
 
         Args:
             line: the connection on which changes are made.
             connect: opens another one to the same server.
-            mark: the key of the small write.
         """
         self.synced = False
         """Whether changes have to be on disks, too."""
         self._primary = line
         self._connect = connect
-        self._mark = mark
         self.line: Line | None = None
         """The second connection."""
         self._waiters: list[_Waiter] = []
+        self._asked: list[_Waiter] = []  # those of this round that were not told yet
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
         self._rounds = 0
-        self._failure: Exception | None = None
 
-    def wait(self, wanted: int, patience: float, told: Told) -> None:
+    def wait(self, mark: bytes, wanted: int, patience: float, told: Told) -> None:
         """Tell once what was changed until now is in `wanted` places, in so many seconds (0: ever).
 
-        Raises nothing: `told` hears of a `NoReplError`, or that nobody knows.
+        Raises nothing: `told` hears of a `NoReplError`, or that nobody knows. `mark` is the key of
+        the small write, in the shard that was changed: any other may have left this server.
         """
         deadline = self._loop.time() + patience if patience else float("inf")
-        self._waiters.append(_Waiter(wanted, deadline, told))
+        self._waiters.append(_Waiter(mark, wanted, deadline, told))
         if self._task is None:
             self._task = self._loop.create_task(self._run())
 
@@ -76,16 +77,17 @@ class Copies:
             self._task = None
         if self.line:
             self.line.close()
-        self._tell(self._waiters, DisqueError(UNKNOWN))
+        waiters, self._waiters = [*self._asked, *self._waiters], []
+        self._tell(waiters, DisqueError(UNKNOWN))
 
     async def _run(self) -> None:
         try:
             while self._waiters:
-                waiters, self._waiters = self._waiters, []
+                self._asked, self._waiters = self._waiters, []
                 try:
-                    await self._round(waiters)
+                    await self._round(list(self._asked))
                 except (LineLostError, hiredis.ReplyError):
-                    self._tell(waiters, DisqueError(UNKNOWN))
+                    self._tell(list(self._asked), DisqueError(UNKNOWN))
         finally:
             self._task = None
 
@@ -98,20 +100,18 @@ class Copies:
         wanted = min(wants) if self._rounds % 2 else max(wants)  # or the largest waits for ever
         now = self._loop.time()
         seconds = min(ROUND, max(0.001, min(waiter.deadline for waiter in waiters) - now))
-        line.ask(["SET", self._mark, 1], self._written)
+        failed: set[bytes] = set()
+        for mark in {waiter.mark for waiter in waiters}:
+            line.ask(["SET", mark, 1], partial(_written, failed, mark))
         there = await self._count(line, wanted, max(1, int(seconds * 1000)))
-        if self._failure:
-            raise self._failure
-        left = [waiter for waiter in waiters if waiter.wanted > there]
-        self._tell([waiter for waiter in waiters if waiter.wanted <= there], None)
-        if left:
+        self._tell([one for one in waiters if one.mark in failed], DisqueError(UNKNOWN))
+        waiters = [one for one in waiters if one.mark not in failed]
+        self._tell([one for one in waiters if one.wanted <= there], None)
+        if left := [one for one in waiters if one.wanted > there]:
             await self._give_up(line, left)
 
-    def _written(self, reply: object) -> None:
-        self._failure = reply if isinstance(reply, Exception) else None
-
     async def _count(self, line: Line, wanted: int, milliseconds: int) -> int:
-        """In how many places the write is."""
+        """In how many places the writes are."""
         if not self.synced:
             return 1 + int(await line.exchange("WAIT", wanted - 1, milliseconds))
         told: list[Any] = await line.exchange("WAITAOF", 1, wanted - 1, milliseconds)
@@ -123,16 +123,24 @@ class Copies:
         now = self._loop.time()
         for waiter in waiters:
             if waiter.wanted > 1 + self._primary.replicas:
-                waiter.told(NoReplError())
+                self._tell([waiter], NoReplError())
             elif waiter.deadline <= now:
-                waiter.told(NoReplError(TOO_LATE))
+                self._tell([waiter], NoReplError(TOO_LATE))
             else:
+                self._asked.remove(waiter)
                 self._waiters.append(waiter)
 
-    @staticmethod
-    def _tell(waiters: list[_Waiter], error: DisqueError | None) -> None:
+    def _tell(self, waiters: list[_Waiter], error: DisqueError | None) -> None:
+        """Tell these, who are told nothing else ever after."""
+        told = set(map(id, waiters))
+        self._asked = [waiter for waiter in self._asked if id(waiter) not in told]
         for waiter in waiters:
             waiter.told(error)
+
+
+def _written(failed: set[bytes], mark: bytes, reply: object) -> None:
+    if isinstance(reply, Exception):  # the shard is somewhere else by now
+        failed.add(mark)
 
 
 async def online_replicas(line: Line) -> int:

@@ -282,10 +282,10 @@ class System:
             return
         copies = self._copies.get(line)
         if copies is None:
-            copies = Copies(line, partial(self._second, line), shard.tag + b":mark")
+            copies = Copies(line, partial(self._second, line))
             copies.synced = self._synced
             self._copies[line] = copies
-        copies.wait(wanted, patience, told)
+        copies.wait(shard.tag + b":mark", wanted, patience, told)
 
     async def _second(self, line: Line) -> Line:
         """Another connection to a server, which must not have been started anew meanwhile."""
