@@ -134,9 +134,11 @@ def free_port() -> int:
 class NodeProcess:
     """Our node in a process of its own, to be killed and started again on the same port."""
 
-    def __init__(self, *options: str) -> None:
-        """Start it with these options; without any it keeps its jobs in memory."""
+    def __init__(self, *options: str, log: Path | None = None) -> None:
+        """Start it with these options, without any it keeps its jobs in memory; `log` is for what
+        it says."""
         self._options = options
+        self._log = log
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         self.start()
@@ -147,9 +149,11 @@ class NodeProcess:
             return
         command = [sys.executable, "-m", "pydisque", "serve", "--port", str(self.port)]
         command += self._options or ("--data", ":memory:")
-        self._process = subprocess.Popen(
-            [*command, "--log-level", "warning"], stdout=subprocess.DEVNULL
-        )
+        with ExitStack() as stack:
+            said = stack.enter_context(self._log.open("ab")) if self._log else None
+            self._process = subprocess.Popen(
+                [*command, "--log-level", "warning"], stdout=subprocess.DEVNULL, stderr=said
+            )
         until(lambda: self._process.poll() is not None or answers(self.address), 30)
         assert self._process.poll() is None, "the node did not start"
 

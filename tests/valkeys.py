@@ -34,12 +34,14 @@ class ValkeyProcess:
 
     def start(self) -> None:
         """Start it, and wait until it serves."""
-        command = [BINARY, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self._folder]
-        command += ["--save", "", *self._options]
         with Path(self._folder, f"{self.port}.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+            self._process = subprocess.Popen(self._command(), stdout=log, stderr=log)
         until(lambda: self._process.poll() is not None or self.answers(), 30)
         assert self._process.poll() is None, Path(self._folder, f"{self.port}.log").read_text()
+
+    def _command(self) -> list[str]:
+        command = [BINARY, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self._folder]
+        return [*command, "--save", "", *self._options]
 
     def answers(self) -> bool:
         """Whether it serves now."""

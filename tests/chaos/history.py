@@ -20,6 +20,7 @@ class Fate(Enum):
 
     CONFIRMED = "confirmed"
     REFUSED = "refused"
+    ABSENT = "nothing was there"
     UNKNOWN = "outcome unknown"
 
 
@@ -27,18 +28,20 @@ class Event(NamedTuple):
     """Something between a client and the node."""
 
     what: str
-    """add, delivery, ack, nack, working."""
+    """add, delivery, ack, nack, working, show."""
     sent: float
     told: float
     """When the reply came, or when it was clear that none would."""
     fate: Fate
     who: str
+    id: bytes = b""
+    """Of which job, where the same body may have been added twice."""
 
 
 class Job:
     """A job as its clients know it, by the name that stands in its body."""
 
-    __slots__ = ("delay", "events", "id", "name", "queue", "retry", "size")
+    __slots__ = ("copies", "delay", "events", "id", "name", "queue", "resent", "retry", "size")
 
     def __init__(self, name: bytes, queue: bytes, retry: int, delay: int, size: int) -> None:
         self.name = name
@@ -47,6 +50,10 @@ class Job:
         self.delay = delay
         self.size = size
         self.id = b""
+        self.copies = 1
+        """In how many places it is before that is confirmed."""
+        self.resent = False
+        """Whether its client may have sent it twice."""
         self.events: list[Event] = []
 
     @property
@@ -54,9 +61,11 @@ class Job:
         """What is sent."""
         return self.name + b" " + PADDING[: self.size]
 
-    def note(self, what: str, sent: float, told: float, fate: Fate, who: str) -> None:
+    def note(
+        self, what: str, sent: float, told: float, fate: Fate, who: str, id_: bytes = b""
+    ) -> None:
         """Remember this."""
-        self.events.append(Event(what, sent, told, fate, who))
+        self.events.append(Event(what, sent, told, fate, who, id_))
 
     def all(self, what: str) -> list[Event]:
         """What happened of this kind, in order of the replies."""
@@ -74,7 +83,7 @@ class Job:
         lines = [f"  {known}: {asked}"]
         lines += [
             f"    {e.sent - started:9.3f} to {e.told - started:9.3f}  "
-            f"{e.what} by {e.who}: {e.fate.value}"
+            f"{e.what} by {e.who}: {e.fate.value} {e.id.decode()}".rstrip()
             for e in sorted(self.events, key=lambda event: event.told)
         ]
         return "\n".join(lines)
