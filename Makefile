@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST ?= $(BIN)/python -m pytest -n 2
 
-.PHONY: help demo test lint format types unit bench bench-valkey bench-workers fuzz chaos chaos-workers soak docs clean
+.PHONY: help demo test lint format types unit bench bench-valkey bench-workers fuzz chaos chaos-workers chaos-valkey soak docs clean
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
@@ -60,6 +60,9 @@ chaos: $(VENV)/.dev  ## 200 kills of a working node; OPTIONS="--kills N --seed N
 
 chaos-workers: $(VENV)/.dev  ## 100 deaths of workers at work; OPTIONS="--deaths N --seed N --executor E --modes M,M --nodes N"
 	$(BIN)/python tests/chaos/workers.py $(OPTIONS)
+
+chaos-valkey: $(VENV)/.dev  ## 50 faults of nodes and their Valkey; OPTIONS="--faults N --seed N --topology sentinel|cluster --replicate N"
+	$(BIN)/python tests/chaos/failovers.py $(OPTIONS)
 
 soak: $(VENV)/.dev  ## a worker under steady load, watched; OPTIONS="--minutes N --rate N --executor E --json FILE"
 	$(BIN)/python tests/soak/soak.py $(OPTIONS)
