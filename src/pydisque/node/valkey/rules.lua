@@ -296,7 +296,7 @@ local function fall_due(id, score)
   local job = parse(call("HGET", T .. ":jobs", id))
   job.id, job.kind, job.counted = id, kind, counted
   job.unqueued = kind == UNQUEUED
-  if kind >= EXPIRY then
+  if kind >= EXPIRY or etime(job) * 1000 <= now then  -- nobody may have come here for long
     local ids = {id}
     forget(ids, kind == QUEUED and {{queue(job.queue).key, id}} or {}, counted == 1 and ids or {})
   elseif job.retry > 0 and flagged(queue(job.queue), PAUSED_IN) then
