@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST ?= $(BIN)/python -m pytest -n 2
 
-.PHONY: help demo test lint format types unit bench bench-workers fuzz chaos chaos-workers soak docs clean
+.PHONY: help demo test lint format types unit bench bench-valkey bench-workers fuzz chaos chaos-workers soak docs clean
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
@@ -38,6 +38,9 @@ unit: $(VENV)/.dev  ## the tests alone
 
 bench: $(VENV)/.base  ## cost of the client, throughput of the node; SERVERS="HOST:PORT ..." beside it
 	$(BIN)/python benchmarks/bench.py $(SERVERS)
+
+bench-valkey: $(VENV)/.dev  ## nodes on Valkey beside embedded ones, Valkey's CPU, growth; OPTIONS="--rounds N --many N"
+	$(BIN)/python benchmarks/on_valkey.py $(OPTIONS)
 
 # Three environments, as no version of redis-py suits all of them.
 RIVALS := .venv-rivals

@@ -12,7 +12,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -38,8 +38,10 @@ class Throughput(NamedTuple):
 class Target:
     """One node under load."""
 
-    def __init__(self, name: str, host: str, port: int) -> None:
+    def __init__(self, name: str, host: str, port: int, behind: Sequence[int] = ()) -> None:
+        """Connect to it; `behind` are processes that work for it, whose CPU counts as well."""
         self.name = name
+        self.behind = behind
         self.host = host
         self.port = port
         self.sock = self.connect()
@@ -67,15 +69,20 @@ class Target:
 
     def cpu(self) -> float:
         """Seconds of CPU its process has taken, or 0 when that cannot be seen."""
-        with contextlib.suppress(OSError):
-            fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
-            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-        return 0.0
+        return sum(map(cpu_of, (self._pid, *self.behind)))
 
     def drain(self) -> None:
         """Take out whatever is left."""
         while jobs := self.call("GETJOB", "NOHANG", "COUNT", 1000, "FROM", self.queue):
             self.call("ACKJOB", *[job[1] for job in jobs])
+
+
+def cpu_of(pid: int) -> float:
+    """Seconds of CPU a process has taken, or 0 when that cannot be seen."""
+    with contextlib.suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
 
 
 def one_by_one(target: Target, count: int) -> list[float]:

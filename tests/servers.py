@@ -59,6 +59,7 @@ def running(kind: str) -> Iterator[Deployment]:
             nodes, shards = (3, 64) if kind == "valkey-3" else (1, 1)
             made = [Server(store=f"{url}?shards={shards}") for _ in range(nodes)]
             addresses = [stack.enter_context(node).address for node in made]
+            until(lambda: all(len(ask(address, "HELLO")) == 2 + nodes for address in addresses))
         else:
             nodes = 3 if kind == "disque-3" else 1
             addresses = [stack.enter_context(_disque()) for _ in range(nodes)]

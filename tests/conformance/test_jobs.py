@@ -47,6 +47,7 @@ async def test_leaving_puts_back_what_was_not_given_out(client, queue, options):
     assert await client.get_job([queue], nohang=True) == []
 
 
+@pytest.mark.one_node
 async def test_put_back(client, queue, options):
     """put_back queues jobs again at once; one to be delivered once is not there twice."""
     await client.add_job(queue, b"\xff body", **options, ttl=1000)
@@ -61,6 +62,7 @@ async def test_put_back(client, queue, options):
     await until(lambda: client.get_job([queue], nohang=True), lambda jobs: jobs == [])
 
 
+@pytest.mark.one_node
 async def test_what_is_done_is_not_put_back(client, queue, options):
     """A job that was acknowledged meanwhile stays so."""
     await client.add_job(queue, "body", **options)

@@ -20,6 +20,7 @@ async def test_hello(client, server):
     assert {int(priority) for _, _, _, priority in nodes} == {1}
 
 
+@pytest.mark.one_node
 async def test_info(client, queue):
     """INFO is a dict of figures, numbers as numbers, and follows what the node does."""
     before = await client.info()

@@ -394,7 +394,7 @@ def test_no_node(command):
         [sys.executable, "-m", "pydisque", "dead", *command, "--nodes", f"localhost:{free_port()}"],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert result.returncode == 1
+    assert result.returncode == 3
     assert re.fullmatch(r"Error: no node answered .*refused.*\n", result.stderr)
 
 

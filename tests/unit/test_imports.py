@@ -79,7 +79,10 @@ NODE_LAYERS = [
 ]
 
 # The same for the store on Valkey, which may also import what stands before `durable` in the node.
-VALKEY_LAYERS = ["place", "layout", "batch", "line", "shard", "gathering", "system", "store"]
+VALKEY_LAYERS = [
+    *("place", "layout", "batch", "line", "copies", "shard", "gathering", "system", "store"),
+    "own",
+]
 
 # The same for the worker, which may also import all of the client.
 WORKER_LAYERS = [

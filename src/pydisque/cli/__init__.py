@@ -1,30 +1,74 @@
 """The command line: options read, work handed on, errors told in one plain line.
 
-Each command stands in a module of this package and is named here. Importing one has to be cheap,
-as `pydisque --help` asks them all: what a command needs is loaded when it runs.
+Each command, or a close family, stands in a module of this package and is named here. Importing
+one has to be cheap, as `pydisque --help` asks them all: what is beyond the client is loaded when it
+runs.
 """
 
 from __future__ import annotations
 
+import io
+import sys
+
 import click
 
 from pydisque import __version__
-from pydisque.cli import data, dead, demo, serve, worker
+from pydisque.cli import (
+    add,
+    answers,
+    bench,
+    data,
+    dead,
+    demo,
+    get,
+    jobs,
+    monitor,
+    node,
+    queues,
+    serve,
+    tail,
+    worker,
+)
+
+SECTIONS = {
+    "Jobs": (
+        add.add, get.get, answers.ack, answers.nack, answers.working, get.show, jobs.jobs,
+        answers.enqueue, answers.dequeue, answers.delete,
+    ),
+    "Queues": (
+        queues.list_queues, queues.stats, get.peek, tail.tail, queues.pause, queues.resume,
+        queues.purge, dead.dead,
+    ),
+    "Nodes": (serve.serve, node.ping, node.hello, node.info, monitor.monitor, bench.bench),
+    "A node's data": (data.check, data.dump, data.load),
+    "Workers": (worker.worker, demo.demo),
+}  # fmt: skip
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Sections(click.Group):
+    """A group whose help lists its commands by what they are for."""
+
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - the base class calls it so
+        formatter: click.HelpFormatter,
+    ) -> None:
+        """Write a list under each title."""
+        for title, commands in SECTIONS.items():
+            rows = [(str(each.name), each.get_short_help_str(200)) for each in commands]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+@click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="pydisque")
 def main() -> None:
-    """Disque, the distributed at-least-once job queue: run nodes and workers."""
+    """Disque, the distributed at-least-once job queue: run nodes and workers, look after jobs."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what a terminal cannot show
 
 
-for command in (
-    serve.serve,
-    worker.worker,
-    dead.dead,
-    data.check,
-    data.dump,
-    data.load,
-    demo.demo,
-):
-    main.add_command(command)
+for commands in SECTIONS.values():
+    for command in commands:
+        main.add_command(command)

@@ -5,27 +5,40 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import click
-from redis.exceptions import RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    ConnectionError,  # noqa: A004
+    RedisError,
+    TimeoutError,  # noqa: A004
+)
 
+from pydisque import errors
 from pydisque.addresses import Address, parse_addresses
-
-if TYPE_CHECKING:
-    from pydisque.client import Client
+from pydisque.client import Client
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Seconds after which a command that no node answers is given up.
 DEADLINE = 3.0
 
+# Errors are told once, by us.
+_SILENT = logging.NullHandler()
+
 # What a supervisor says to a worker process over the socket they share; its end says `STOP` too.
 STOP, NOW = b"s", b"n"
 
 # From this priority on a node is failed or leaving.
 _FAILED = 100
+
+# Below the help of each command that asks nodes.
+EXIT_CODES = (
+    "Exit code: 0 when it is done, 1 when a node refused or what was asked for is not there, 2 for "
+    "wrong options, 3 when no node could be asked."
+)
 
 
 # Nodes
@@ -61,28 +74,46 @@ to_ask = nodes_option(
 )
 
 
+def asking(nodes: tuple[str, ...]) -> Client:
+    """A client of one of these nodes, whichever answers; it connects with its first command."""
+    logging.getLogger("pydisque").addHandler(_SILENT)
+    return Client(nodes, deadline=DEADLINE)
+
+
 @contextmanager
-def every_node(nodes: tuple[str, ...]) -> Iterator[list[Client]]:
+def every_node(nodes: tuple[str, ...], *, sharing: bool = False) -> Iterator[list[Client]]:
     """A client for each node of the cluster these nodes are of; mostly it has one.
 
-    When a node fails meanwhile its client moves to another, and so may see what a second one sees.
+    Nodes on one Valkey all have the same jobs: there is one of them unless `sharing`. When a node
+    fails meanwhile its client moves to another, and so may see what a second one sees.
     """
-    from pydisque.client import Client  # noqa: PLC0415
-
-    logging.getLogger("pydisque").addHandler(logging.NullHandler())  # errors are told once
     with ExitStack() as stack:
-        first = stack.enter_context(Client(nodes, deadline=DEADLINE))
+        first = stack.enter_context(asking(nodes))
         _, own_id, *known = first.hello()
         like = parse_addresses(nodes)[0]
         others = [
-            _url(like.elsewhere(host.decode(), int(port)))
+            url(like.elsewhere(host.decode(), int(port)))
             for node_id, host, port, priority in known
             if node_id != own_id and int(priority) < _FAILED
         ]
-        yield [first, *(stack.enter_context(Client(o, deadline=DEADLINE)) for o in others)]
+        if others and not sharing and "pydisque_version" in first.info():
+            others = []  # ours have fellows only on a Valkey
+        yield [first, *(stack.enter_context(asking((other,))) for other in others)]
 
 
-def _url(address: Address) -> str:
+def name_of(client: Client) -> str:
+    """The node a client uses, for people."""
+    node = client.connected_node
+    return "" if node is None else f"{node.host}:{node.port}"
+
+
+def be_known(clients: list[Client], queue: bytes) -> None:
+    """Refuse a queue that no node has."""
+    if all(client.qstat(queue) is None for client in clients):
+        raise click.ClickException(f"there is no queue {shown(queue)}")
+
+
+def url(address: Address) -> str:
     """An address as text, with its password."""
     login = ""
     if address.password is not None:
@@ -105,7 +136,26 @@ def errors_told() -> Iterator[None]:
     try:
         yield
     except RedisError as error:
-        raise click.ClickException(shown(str(error))) from None
+        raise told(error) from None
+
+
+def told(error: Exception, where: str = "") -> click.ClickException:
+    """An error in one plain line, with what can be done about it."""
+    met = (error.__cause__, error)
+    hint = next((hint for kind, hint in _HINTS if any(isinstance(e, kind) for e in met)), "")
+    unasked = isinstance(error, (ConnectionError, TimeoutError, errors.NoAuthError))
+    kind = FailedError if unasked else click.ClickException
+    return kind(f"{where}{shown(str(error))}{hint}")
+
+
+_PASSWORD = "; a password goes into the address: --nodes disque://:PASSWORD@HOST:PORT"  # noqa: S105
+_HINTS: tuple[tuple[type[Exception], str], ...] = (
+    (errors.NoAuthError, _PASSWORD),
+    (AuthenticationError, _PASSWORD),
+    (errors.UnreachableError, "; --nodes or DISQUE_NODES says which nodes to ask"),
+    (errors.PausedError, "; `pydisque resume QUEUE` ends the pause"),
+    (errors.NoPermError, "; log in as an admin"),
+)
 
 
 # Text

@@ -6,25 +6,33 @@ here is what is told of them.
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pydisque.cli.common import errors_told, every_node, number, shown, shown_lines, to_ask
-from pydisque.cli.letters import Choice, Wanted, be_known, choosing, chosen, counted, job_ids
+from pydisque.cli.bodies import print_sections, sections_of, text_or_base64
+from pydisque.cli.common import (
+    EXIT_CODES,
+    be_known,
+    errors_told,
+    every_node,
+    number,
+    shown,
+    to_ask,
+)
+from pydisque.cli.letters import Choice, Wanted, choosing, chosen
+from pydisque.cli.parameters import job_id, passable
+from pydisque.cli.progress import counted
+from pydisque.cli.tables import Table
 
 if TYPE_CHECKING:
     from pydisque.client import Client
     from pydisque.dead_letters import Filed
 
-# Bytes of a body that is no text to show.
-LONGEST_HEX = 4096
 
-
-@click.group()
+@click.group(epilog=EXIT_CODES)
 def dead() -> None:
     """Dead letters: look at them, put their jobs back, purge them.
 
@@ -44,7 +52,7 @@ def dead() -> None:
 # list
 
 
-@dead.command("list")
+@dead.command("list", epilog=EXIT_CODES)
 @click.argument("queue", required=False)
 @click.option("--dead-queue", metavar="NAME", help="The letters lie in this queue.")
 @click.option("--error", metavar="TEXT", help="Only letters whose error has this text.")
@@ -97,7 +105,7 @@ def _wanted_in_list(
 
     wanted = Wanted.by(queue, dead_queue, error)
     if wanted is not None:
-        be_known(clients, wanted.dead_queue)
+        be_known(clients, dead_letters.encoded(wanted.dead_queue))
         return [wanted]
     names = {name for client in clients for name in dead_letters.dead_queues(client)}
     return [Wanted(None, name, error or "") for name in sorted(names)]
@@ -130,18 +138,8 @@ def _died(filed: Filed) -> str:
 
 
 def _print_table(letters: list[Filed]) -> None:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("id", "queue", "died", "nacks", "redelivered", "error"):
-        table.add_column(name, justify="right" if name in ("nacks", "redelivered") else "left")
-    for filed in letters:
-        table.add_row(*(Text(shown(text)) for text in _row(filed)))
-    # Nothing is folded or cut: IDs are copied, and programs read lines.
-    width = Console(width=1_000_000).measure(table).maximum
-    Console(width=width, highlight=False).print(table)
+    names = ("id", "queue", "died", "nacks", "redelivered", "error")
+    Table(names, numbers=("nacks", "redelivered")).print(map(_row, letters))
 
 
 def _row(filed: Filed) -> tuple[str, ...]:
@@ -155,8 +153,8 @@ def _row(filed: Filed) -> tuple[str, ...]:
 # show
 
 
-@dead.command()
-@click.argument("job_id", metavar="ID", callback=job_ids)
+@dead.command(epilog=EXIT_CODES)
+@job_id
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @to_ask
 def show(job_id: str, as_json: bool, nodes: tuple[str, ...]) -> None:
@@ -188,12 +186,7 @@ def _as_dict(filed: Filed) -> dict[str, Any]:
         told |= letter._asdict()
         del told["body"]
         told |= {"id": filed.id, "job_id": letter.id, "headers": dict(letter.headers)}
-    body = filed.body if letter is None else letter.body
-    try:
-        told["body"] = body.decode()
-    except UnicodeDecodeError:
-        told["body_base64"] = base64.b64encode(body).decode()
-    return told
+    return told | text_or_base64("body", filed.body if letter is None else letter.body)
 
 
 def _print_story(filed: Filed) -> None:
@@ -210,44 +203,13 @@ def _print_story(filed: Filed) -> None:
         ("error", letter.error),
     ):
         click.echo(f"{name:12} {shown(value)}")
-    kind, body = _readable(letter.body)
-    headers = json.dumps(letter.headers, indent=2, ensure_ascii=False) if letter.headers else ""
-    for title, text in (
-        ("traceback", letter.traceback),
-        ("headers", headers),
-        (f"body, {number(len(letter.body), 'byte')}{kind}", body),
-    ):
-        if text:
-            click.echo(f"\n{title}:\n{shown_lines(text.rstrip())}")
-
-
-def _readable(body: bytes) -> tuple[str, str]:
-    """A body for people, and what it is."""
-    try:
-        text = body.decode()
-    except UnicodeDecodeError:
-        return "", _hex(body)
-    try:
-        return " of JSON", json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-    except (ValueError, RecursionError):
-        return "", text
-
-
-def _hex(body: bytes) -> str:
-    lines = []
-    for start in range(0, min(len(body), LONGEST_HEX), 16):
-        row = body[start : start + 16]
-        plain = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
-        lines.append(f"{start:08x}  {row.hex(' '):47}  {plain}")
-    if len(body) > LONGEST_HEX:
-        lines.append(f"and {len(body) - LONGEST_HEX} bytes more, which --json has")
-    return "\n".join(lines)
+    print_sections(("traceback", letter.traceback), *sections_of(letter.body, letter.headers))
 
 
 # replay
 
 
-@dead.command()
+@dead.command(epilog=EXIT_CODES)
 @choosing
 @click.option("--count", metavar="N", type=click.IntRange(1), help="At most so many.")
 @click.option("--to", metavar="QUEUE", help="Put the jobs into this queue instead of their own.")
@@ -280,13 +242,10 @@ def replay(
       pydisque dead replay --queue charges --error timeout --count 10
       pydisque dead replay --queue charges --to charges-again --delay 60
     """  # noqa: D301
-    from pydisque import commands, dead_letters  # noqa: PLC0415
+    from pydisque import dead_letters  # noqa: PLC0415
 
     wanted = chosen(ids, queue, dead_queue, error=error, count=count)
-    try:
-        commands.add_job("", "", **options)
-    except ValueError as wrong:
-        raise click.UsageError(str(wrong)) from None
+    passable(**options)
     failed = 0
     with errors_told(), every_node(nodes) as clients, counted("put back", "job") as done:
         choice = Choice(clients, ids, wanted)
@@ -309,7 +268,7 @@ def _tell_errors(batch: list[Filed], results: list[bytes | Exception]) -> int:
 # purge
 
 
-@dead.command()
+@dead.command(epilog=EXIT_CODES)
 @choosing
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @to_ask

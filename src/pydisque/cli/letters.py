@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from pydisque.cli.common import number, shown
+from pydisque.cli.common import be_known, number, shown
+from pydisque.cli.parameters import job_ids
 
 if TYPE_CHECKING:
     from pydisque.client import Client
     from pydisque.dead_letters import Filed
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_JOB_ID = re.compile(r"D-[0-9a-f]{8}-[A-Za-z0-9+/]{24}-[0-9a-f]{4}")
-
-
-def job_ids(_: click.Context, __: click.Parameter, given: Any) -> Any:
-    """Let what looks like job IDs pass."""
-    for value in (given,) if isinstance(given, str) else given:
-        if not _JOB_ID.fullmatch(value):
-            raise click.BadParameter(f"{shown(value)} is no job ID")
-    return given
 
 
 class Wanted(NamedTuple):
@@ -134,7 +123,7 @@ class Choice:
     def _by_queue(self, wanted: Wanted) -> Found:
         from pydisque import dead_letters  # noqa: PLC0415
 
-        be_known(self._clients, wanted.dead_queue)
+        be_known(self._clients, dead_letters.encoded(wanted.dead_queue))
         seen: set[str] = set()
         others = 0
         for client in self._clients:
@@ -146,29 +135,3 @@ class Choice:
         if others:
             text = f"no dead letters, and left alone: {number(others, 'job')} in"
             click.echo(f"{text} {shown(wanted.dead_queue)}", err=True)
-
-
-def be_known(clients: list[Client], queue: str) -> None:
-    from pydisque.dead_letters import encoded  # noqa: PLC0415
-
-    if all(client.qstat(encoded(queue)) is None for client in clients):
-        raise click.ClickException(f"there is no queue {shown(queue)}")
-
-
-@contextmanager
-def counted(what: str, noun: str = "") -> Iterator[Callable[[int], None]]:
-    """Count what is done: on a terminal meanwhile, and with a noun in the end, however it ends."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}: {task.completed}"), TimeElapsedColumn())
-    hidden = not console.is_terminal
-    progress = Progress(*columns, console=console, transient=True, disable=hidden)
-    task = progress.add_task(what, total=None)
-    try:
-        with progress:
-            yield lambda count: progress.advance(task, count)
-    finally:
-        if noun:
-            click.echo(f"{what}: {number(int(progress.tasks[task].completed), noun)}")

@@ -6,7 +6,6 @@ import functools
 import itertools
 import logging
 import os
-from pathlib import Path
 from typing import Any
 
 import click
@@ -102,8 +101,9 @@ def _run_node(values: dict[str, Any]) -> None:
 def _own_directory(port: str) -> str:
     """A data directory for a node that was given none: one for each port, and for each node."""
     from pydisque.node.journal import in_use  # noqa: PLC0415
+    from pydisque.node.settings import data_home  # noqa: PLC0415
 
-    base = Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "pydisque"
+    base = data_home()
     paths = (base / (f"{port}-{number}" if number else port) for number in itertools.count())
     return str(next(path for path in paths if not in_use(path)))
 

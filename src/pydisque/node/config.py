@@ -239,7 +239,7 @@ PARAMETERS = {
         fixed=True, own=True,
     ),
     "store-timeout": Parameter(
-        "5", _number(1), "Seconds after which a Valkey that does not answer is given up.",
+        "3", _number(1), "Seconds after which a Valkey that does not answer is given up.",
         fixed=True, own=True,
     ),
     "announce": Parameter(

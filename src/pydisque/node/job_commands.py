@@ -7,16 +7,20 @@ client now waits. It raises a `DisqueError` for the client.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable
 from functools import partial
 from itertools import accumulate
+from typing import TypeVar
 
 from pydisque.errors import DisqueError, NoReplError
 from pydisque.node import arguments, resp
 from pydisque.node.job import Job, JobState
-from pydisque.node.later import Later, Reply, shaped
+from pydisque.node.later import Answer, Later, Reply, Stepwise, shaped
 from pydisque.node.node import Session, jobs_reply
 from pydisque.node.queue import QueueState
 from pydisque.node.store import Lengths
+
+T = TypeVar("T")
 
 NO_COPY = (
     f"{NoReplError.text}, since I'm unable to hold a copy of the message for the following reason: "
@@ -48,16 +52,26 @@ def getjob(session: Session, args: list[bytes]) -> bytes | Reply | None:
     limit = min(options.limit, node.reply_jobs)
     waits = not options.nohang and options.timeout + node.store.now < 2**63
     jobs = node.store.get(options.queues, limit, node.reply_size, wait=waits and not node.leaving)
-    if type(jobs) is Later:
-        if waits:
-            session.block(options.timeout)
-            node.ask(session, options.queues, jobs, counters=options.counters)
-            return None
-    elif waits and not jobs:
-        node.wait(session, options.queues, counters=options.counters)
-        session.block(options.timeout)
+    if not waits:
+        return _answered(session, jobs, _given_counted if options.counters else _given)
+    if isinstance(jobs, Later):
+        node.ask(session, options.queues, jobs, options.timeout, counters=options.counters)
         return None
-    return shaped(jobs, _given_counted if options.counters else _given)
+    if jobs:
+        return jobs_reply(jobs, counters=options.counters)
+    node.wait(session, options.queues, counters=options.counters)
+    session.block(options.timeout)
+    return None
+
+
+def _answered(
+    session: Session, answer: Answer[T], shape: Callable[[T], bytes]
+) -> bytes | Reply | None:
+    """The reply that an answer makes; one of several steps is waited for before anything else."""
+    if isinstance(answer, Stepwise):
+        session.node.suspend(session, answer, shape)
+        return None
+    return shaped(answer, shape)
 
 
 def _given(jobs: list[Job]) -> bytes:
@@ -140,14 +154,14 @@ def _pairs(fields: dict[bytes, bytes]) -> bytes:
 _JSCAN = frozenset({b"count", b"queue", b"state", b"reply"})
 
 
-def jscan(session: Session, args: list[bytes]) -> bytes | Reply:
+def jscan(session: Session, args: list[bytes]) -> bytes | Reply | None:
     """Iterate over the jobs."""
     options = arguments.scan(args, _JSCAN)
     found = session.node.store.scan_jobs(
         options.cursor, options.limit, options.queue, options.states
     )
     show = partial(_job_state, session) if options.whole else _job_id
-    return shaped(found, lambda found: _scanned(found[0], list(map(show, found[1]))))
+    return _answered(session, found, lambda found: _scanned(found[0], list(map(show, found[1]))))
 
 
 def _job_id(state: JobState) -> bytes:
@@ -208,7 +222,7 @@ def _queue_state(session: Session, state: QueueState | None) -> bytes:
 _QSCAN = frozenset({b"count", b"minlen", b"maxlen", b"importrate"})
 
 
-def qscan(session: Session, args: list[bytes]) -> bytes | Reply:
+def qscan(session: Session, args: list[bytes]) -> bytes | Reply | None:
     """Iterate over the queues."""
     options = arguments.scan(args, _QSCAN)
     low = options.numbers.get(b"minlen", -1)
@@ -216,7 +230,7 @@ def qscan(session: Session, args: list[bytes]) -> bytes | Reply:
     if options.numbers.get(b"importrate", -1) > 0:
         low, high = 1, 0  # nothing is imported: there are no such queues
     found = session.node.store.scan_queues(options.cursor, options.limit, Lengths(low, high))
-    return shaped(found, lambda found: _scanned(found[0], list(map(resp.bulk, found[1]))))
+    return _answered(session, found, lambda f: _scanned(f[0], list(map(resp.bulk, f[1]))))
 
 
 def pause(session: Session, args: list[bytes]) -> bytes | Reply:

@@ -38,6 +38,12 @@ class Later(Generic[T]):
         self._failed(error)
 
 
+class Stepwise(Later[T]):
+    """One that takes several steps: until it is there, nothing else may be done for who asked."""
+
+    __slots__ = ()
+
+
 Answer: TypeAlias = T | Later[T]
 
 

@@ -13,7 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from pydisque.errors import (
     DisqueError,
@@ -34,6 +34,8 @@ from pydisque.node.users import Refusals, User, Users
 from pydisque.node.waiting import Waiting
 
 logger = logging.getLogger("pydisque.node")
+
+T = TypeVar("T")
 
 BASE_MEMORY = 1_000_000
 """What an empty node takes, about; the base of `used_memory`."""
@@ -353,16 +355,33 @@ class Node:
         self.waiting.add(session, queues)
 
     def ask(
-        self, session: Session, queues: list[bytes], jobs: Later[list[Job]], *, counters: bool
+        self,
+        session: Session,
+        queues: list[bytes],
+        jobs: Later[list[Job]],
+        timeout: int,
+        *,
+        counters: bool,
     ) -> None:
-        """Let a client that is blocked already have jobs that may come, or stand in line then."""
+        """Let a client wait for jobs that may come, and stand in line if they do not.
+
+        Args:
+            session: the client's.
+            queues: where they are from.
+            jobs: what the store was asked for it.
+            timeout: milliseconds that it waits, 0 for ever.
+            counters: whether it wants to hear how often they failed.
+        """
+        session.block(timeout)
         session.counters = counters
         session.asked = jobs
 
         def done(found: list[Job]) -> None:
             if session.asked is not jobs:  # it has been answered, or is gone
-                self.put_back(found)
-                self.store.leave(queues if not found else ())
+                if found:
+                    self.store.put_back(found)
+                else:
+                    self.store.leave(queues)
             elif found:
                 session.unblock(jobs_reply(found, counters=counters))
             elif self.leaving:
@@ -378,10 +397,19 @@ class Node:
 
         jobs.then(done, failed)
 
-    def put_back(self, jobs: list[Job]) -> None:
-        """Queue jobs that nobody got, as if they had never been handed out."""
-        if jobs:
-            self.store.enqueue([job.id for job in jobs], uncounted=True)
+    def suspend(self, session: Session, answer: Later[T], shape: Callable[[T], bytes]) -> None:
+        """Do nothing else for a client until an answer of several steps is there."""
+        session.block(0)
+
+        def done(value: T) -> None:
+            if session.id in self.sessions:
+                session.unblock(shape(value))
+
+        def failed(error: DisqueError) -> None:
+            if session.id in self.sessions:
+                session.unblock(resp.error(error.reply))
+
+        answer.then(done, failed)
 
     def leave_line(self, session: Session, *, served: bytes | None = None) -> None:
         """A client stands in line no longer, perhaps as it was served with a job of a queue."""
@@ -395,7 +423,7 @@ class Node:
         for i, job in enumerate(jobs):
             session = self.waiting.first(name)
             if session is None:
-                self.put_back(jobs[i:])
+                self.store.put_back(jobs[i:])
                 break
             self.leave_line(session, served=name)
             session.unblock(jobs_reply([job], counters=session.counters))

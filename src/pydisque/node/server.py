@@ -30,7 +30,7 @@ from pydisque.node.connection import Connection
 from pydisque.node.doorway import Doorway
 from pydisque.node.durable import DurableStore
 from pydisque.node.node import Node
-from pydisque.node.settings import from_keywords
+from pydisque.node.settings import data_home, from_keywords
 from pydisque.node.store import LocalStore, Store
 from pydisque.node.table import commands_for
 
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from pydisque.node.valkey.place import Place
 
 logger = logging.getLogger("pydisque.node")
+
+RETRY = 0.5
+"""Seconds after which a Valkey is looked for again that was not there."""
 
 IN_MEMORY = ":memory:"
 """The data directory of a node that has none."""
@@ -99,11 +102,15 @@ class Server:
         self._given["requirepass"] = _read_password(config)
         listening.check_protection(Config(**self._given))
         self._tls = listening.tls_context(config)
+        if config["store"] and "durability" not in self._given:
+            self._given["durability"] = "none"  # as Valkey's own settings say
+            config = Config(**self._given)
         self._place = _place(config)
         if self._place and clock is not None:
             raise ValueError("the clock of a node on Valkey is Valkey's")
         commands_for(config)
         self._clock = clock
+        self._patient = False  # to wait for a Valkey that is not there yet
         self._alarm: Alarm | None = None
         self._loop_thread = 0
         self._servers: list[asyncio.Server] = []
@@ -151,6 +158,7 @@ class Server:
             await self.aclose()
             raise
         config.fix("port", str(max(0, self.port)))
+        config.fix("store", str(self._place or ""))  # without its password
         node.announce()
         if "loglevel" in self._given:
             logger.setLevel(LOG_LEVELS[config["loglevel"]])
@@ -158,7 +166,7 @@ class Server:
 
     async def _open_store(self, config: Config) -> Store:
         if self._place:
-            return await _open_valkey(self._place, config)
+            return await _open_valkey(self._place, config, patient=self._patient)
         if config["data"] in ("", IN_MEMORY):
             return LocalStore(clock=self._clock)
         report = self._loop.call_soon_threadsafe
@@ -336,6 +344,7 @@ class Server:
                 logger.info("node %s stops", self.node.id.decode())
 
         self._make_room()
+        self._patient = True
         # Jobs that wait are many, live long and form no cycles: collect less often than for most.
         gc.set_threshold(100_000, 50, 100)
         uvloop.run(main())
@@ -359,7 +368,11 @@ def _place(config: Config) -> Place | None:
     from pydisque.node.valkey.place import parse  # noqa: PLC0415 - most nodes need none of it
 
     if not config["store"]:
+        if config.number("replicate") > 1:
+            raise SettingError("replicate", "only a Valkey keeps copies: give a store")
         return None
+    if config["durability"] == "everysec":
+        raise SettingError("durability", "with a store it is always or none")
     if config["data"] not in ("", IN_MEMORY):
         raise SettingError("store", "jobs are kept in Valkey or in a data directory, not in both")
     try:
@@ -368,10 +381,38 @@ def _place(config: Config) -> Place | None:
         raise SettingError("store", f"this is not allowed; allowed is {error}") from None
 
 
-async def _open_valkey(place: Place, config: Config) -> Store:
+async def _open_valkey(place: Place, config: Config, *, patient: bool) -> Store:
+    """The store in a Valkey, which is waited for if one is patient."""
+    from pydisque.node.valkey.line import LineLostError  # noqa: PLC0415
+
+    told = ""
+    while True:
+        try:
+            return await _open_valkey_now(place, config)
+        except LineLostError as error:
+            if not patient:
+                raise
+            if str(error) != told:
+                told = str(error)
+                logger.warning("waiting for Valkey: %s", told)
+        await asyncio.sleep(RETRY)
+
+
+async def _open_valkey_now(place: Place, config: Config) -> Store:
     from pydisque.node.valkey.store import ValkeyStore  # noqa: PLC0415
 
-    store = ValkeyStore(place, float(config["store-timeout"]))
+    stack = contextlib.AsyncExitStack()
+    if not place.hosts:
+        from pydisque.node.valkey.own import own_valkey  # noqa: PLC0415
+
+        place = await stack.enter_async_context(own_valkey(data_home() / "valkey"))
+    store = ValkeyStore(
+        place,
+        float(config["store-timeout"]),
+        copies=config.number("replicate"),
+        synced=config["durability"] == "always",
+    )
+    store.closed = stack.aclose
     try:
         await store.start()
     except BaseException:

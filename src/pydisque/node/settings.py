@@ -7,6 +7,7 @@ keeps where it came from, so that whoever gave it is told. What a setting does i
 from __future__ import annotations
 
 import difflib
+import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -51,6 +52,11 @@ def gather(
         if value is not None:
             given[name] = _checked(name, value, f"--{name}")
     return given
+
+
+def data_home() -> Path:
+    """Where nodes keep what they keep, if nobody says where."""
+    return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "pydisque"
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:

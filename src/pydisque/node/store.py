@@ -139,6 +139,9 @@ class Store(Protocol):
 
     def enqueue(self, ids: list[bytes], *, uncounted: bool = False) -> Answer[int]: ...
 
+    def put_back(self, jobs: list[Job]) -> None:
+        """Queue jobs again that were handed out, but to nobody."""
+
     def nack(self, ids: list[bytes], delay: int = 0) -> Answer[int]: ...
 
     def dequeue(self, ids: list[bytes]) -> Answer[int]: ...
@@ -270,6 +273,10 @@ class LocalStore(RestorableEngine):
         """Nobody else keeps copies."""
         del copies, timeout
         return id_
+
+    def put_back(self, jobs: list[Job]) -> None:
+        """Queue jobs again that were handed out, but to nobody."""
+        self.enqueue([job.id for job in jobs], uncounted=True)
 
     def leave(self, names: Iterable[bytes]) -> None:
         """Who waits here is known to the node, and to nobody else."""

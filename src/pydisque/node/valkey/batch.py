@@ -13,7 +13,9 @@ from itertools import repeat
 from typing import Any, NamedTuple
 
 from pydisque.errors import DisqueError, MaxLenError, PausedError
+from pydisque.node.job import Job
 from pydisque.node.later import Later
+from pydisque.node.valkey import layout
 
 REFUSALS = {b"PAUSED": PausedError, b"MAXLEN": MaxLenError}
 
@@ -35,6 +37,8 @@ class Operation(NamedTuple):
     """Whether it is refused when memory is short."""
     patient: bool = False
     """Whether it is for somebody who would wait anyhow."""
+    writes: bool = True
+    """Whether it changed something, if its answer is not nothing."""
     bound: bool = False
     """Whether it means nothing any more once the shard has another place."""
 
@@ -48,8 +52,7 @@ class Batch:
         self.size = 0
         """How many operations these are, those on several jobs counted by the job."""
         self._stages: dict[object, int] = {}
-        self._adds: list[bytes] = []
-        self._added: list[tuple[bytes, Later[bytes]]] = []
+        self._adds: list[tuple[bytes, list[bytes], list[Later[bytes]]]] = []
         self._removes: list[bytes | int] = []
         self._removed: list[Later[int]] = []
         self._others: list[Operation] = []
@@ -64,8 +67,12 @@ class Batch:
 
     def add(self, id_: bytes, head: bytes, body: bytes, answer: Later[bytes]) -> None:
         """Take in a job to be added."""
-        self._adds += (id_, head, body)
-        self._added.append((id_, answer))
+        adds = self._adds
+        if not adds or adds[-1][0] is not head:
+            adds.append((head, [], []))
+        _, words, answers = adds[-1]
+        words += (id_, body)
+        answers.append(answer)
 
     def remove(self, ids: list[bytes], answer: Later[int]) -> None:
         """Take in jobs to be removed."""
@@ -81,8 +88,10 @@ class Batch:
     def words(self) -> list[Any]:
         """The arguments of the function."""
         words: list[Any] = []
-        if self._added:
-            words += (b"add", len(self._added), *self._adds)
+        if self._adds:
+            words += (b"add", len(self._adds))
+            for head, jobs, answers in self._adds:
+                words += (head, len(answers), *jobs)
         if self._removed:
             words += (b"remove", len(self._removed), *self._removes)
         for operation in self._others:
@@ -92,29 +101,77 @@ class Batch:
     @property
     def grows(self) -> bool:
         """Whether it has something in it that is refused when memory is short."""
-        return bool(self._added) or any(operation.grows for operation in self._others)
+        return bool(self._adds) or any(operation.grows for operation in self._others)
+
+    def changed(self, told: list[Any]) -> bool:
+        """Whether what the function answered tells of a change."""
+        if self._adds or self._removed:
+            return True
+        return any(
+            operation.writes and answer
+            for operation, answer in zip(self._others, told, strict=True)
+        )
 
     def settle(self, told: list[Any]) -> None:
         """Give out what the function answered."""
         answers = iter(told)
-        if self._added:
-            refused = next(answers)
-            reasons = refused if isinstance(refused, list) else repeat(None)
-            for (id_, answer), why in zip(self._added, reasons, strict=False):
-                if why:
-                    answer.failed(REFUSALS[why]())
-                else:
-                    answer.done(id_)
+        if self._adds:
+            self._settle_adds(next(answers))
         if self._removed:
             for later, removed in zip(self._removed, next(answers), strict=True):
                 later.done(removed)
         for operation in self._others:
             _settle(operation, next(answers))
 
+    def _settle_adds(self, refused: list[bytes | None] | int) -> None:
+        reasons = refused if isinstance(refused, list) else repeat(None)
+        for (_, words, added), why in zip(self._adds, reasons, strict=False):
+            if why:
+                for answer in added:
+                    answer.failed(REFUSALS[why]())
+            else:
+                for id_, answer in zip(words[::2], added, strict=True):
+                    answer.done(id_)
+
+    def _fail_adds(self, error: DisqueError) -> None:
+        adds, self._adds = self._adds, []
+        for _, _, added in adds:
+            for answer in added:
+                answer.failed(error)
+
+    def withdraw(self, told: list[Any], error: DisqueError) -> tuple[list[bytes], list[Job]]:
+        """What changed may not stay so: give out why, in the place of what would tell of it.
+
+        Returns:
+            The jobs that were added and are to be removed, and those that were given to nobody
+            and are to be put back.
+        """
+        answers = iter(told)
+        added: list[bytes] = []
+        given: list[Job] = []
+        if self._adds:
+            next(answers)
+            added += [id_ for _, words, _ in self._adds for id_ in words[::2]]
+        if self._removed:
+            next(answers)
+        for operation in self._others:
+            answer = next(answers)
+            if not (operation.writes and answer):
+                _settle(operation, answer)
+                continue
+            if operation.words[0] in (b"get", b"take"):
+                given += layout.given(answer)
+            elif operation.words[0] == b"fit":
+                added.append(operation.words[4])
+            operation.answer.failed(error)
+        self._fail_adds(error)
+        for removed in self._removed:
+            removed.failed(error)
+        return added, given
+
     def fail(self, error: DisqueError) -> None:
         """Nothing of it is done, and will not be."""
-        for _, added in self._added:
-            added.failed(error)
+        self._fail_adds(error)
         for removed in self._removed:
             removed.failed(error)
         for operation in self._others:
@@ -122,16 +179,12 @@ class Batch:
 
     def refuse_growth(self, error: DisqueError) -> None:
         """Keep only what may be done when memory is short."""
-        for _, added in self._added:
-            added.failed(error)
-        self._adds, self._added = [], []
+        self._fail_adds(error)
         self._others = _kept(self._others, error, lambda operation: not operation.grows)
 
     def doubt(self, error: DisqueError) -> None:
         """Nobody knows whether it was done: keep only what may be asked again."""
-        for _, added in self._added:
-            added.failed(error)
-        self._adds, self._added = [], []
+        self._fail_adds(error)
         self._others = _kept(self._others, error, lambda operation: operation.again)
 
     def unbind(self, error: DisqueError) -> None:
@@ -142,11 +195,11 @@ class Batch:
         """Keep only what is for those who would wait anyhow."""
         others, self._others = self._others, []
         self.fail(error)
-        self._adds, self._added, self._removes, self._removed = [], [], [], []
+        self._removes, self._removed = [], []
         self._others = _kept(others, error, lambda operation: operation.patient)
 
     def __bool__(self) -> bool:
-        return bool(self._added or self._removed or self._others)
+        return bool(self._adds or self._removed or self._others)
 
 
 def _settle(operation: Operation, told: Any) -> None:
@@ -165,3 +218,14 @@ def _kept(
         if not wanted(operation):
             operation.answer.failed(error)
     return [operation for operation in operations if wanted(operation)]
+
+
+def nobody(_: object) -> None:
+    """For an answer that nobody waits for."""
+
+
+def command(words: list[Any], *, bound: bool = False) -> Operation:
+    """An operation whose answer nobody waits for."""
+    later: Later[Any] = Later()
+    later.then(nobody, nobody)
+    return Operation(words, nobody, later, again=not bound, patient=True, writes=False, bound=bound)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 from pydisque.errors import DisqueError
 from pydisque.node.job import Job
-from pydisque.node.later import Later, joined
+from pydisque.node.later import Later, Stepwise, joined
 
 
 class Gathering:
@@ -33,7 +33,7 @@ class Gathering:
         self._get = get
         self._offered = offered
         self._stand = stand
-        self._answer: Later[list[Job]] = Later()
+        self._answer: Stepwise[list[Job]] = Stepwise()
 
     def get(self, names: list[bytes], count: int, size: int, *, wait: bool) -> Later[list[Job]]:
         """As `Store.get`."""

@@ -24,6 +24,12 @@ LIBRARY = f"pydisque_{VERSION}_{sha256(_RULES.encode()).hexdigest()[:8]}"
 """What the functions are called: by the layout and by what they do, so that nodes of two versions
 can work side by side while one after the other is replaced."""
 
+EPOCH = 1735689600000
+"""The millisecond from which on jobs are counted."""
+
+LATEST = 2**48
+"""The latest time there is."""
+
 MOST_SHARDS = 64
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _SHARDS = {letter: number for number, letter in enumerate(_LETTERS)}
@@ -84,7 +90,7 @@ def job(id_: bytes, value: bytes, counts: bytes) -> Job:
     """A job as it is kept, with "nacks additional-deliveries …" if there are any."""
     seq, ttl, retry, delay, length = _VALUE.unpack_from(value)
     body = _VALUE.size + length
-    milliseconds, serial = divmod(int(seq), 1024)
+    milliseconds, serial = divmod(int(seq) + EPOCH * 1024, 1024)
     queue = value[_VALUE.size : body]
     found = Job(
         id_,
@@ -100,9 +106,28 @@ def job(id_: bytes, value: bytes, counts: bytes) -> Job:
     return found
 
 
-def given(told: list[bytes]) -> list[Job]:
-    """Jobs of an answer of ID, value and counts each."""
-    return list(map(job, told[::3], told[1::3], told[2::3]))
+def given(told: tuple[list[bytes], list[bytes], int] | None) -> list[Job]:
+    """Jobs of an answer of IDs and values, of IDs and counts of some, and the time."""
+    if not told:
+        return []
+    told_jobs, counted, now = told
+    counts = dict(zip(counted[::2], counted[1::2], strict=True))
+    jobs = [
+        job(id_, value, counts.get(id_, b""))
+        for id_, value in zip(told_jobs[::2], told_jobs[1::2], strict=True)
+    ]
+    for given_ in jobs:
+        if given_.retry:
+            given_.qtime = min(now + given_.retry * 1000, LATEST)
+    return jobs
+
+
+def giving_back(jobs: list[Job]) -> list[bytes | int]:
+    """What to ask for jobs to be queued again that nobody got."""
+    words: list[bytes | int] = [b"give_back", 0, len(jobs)]
+    for unwanted in jobs:
+        words += (unwanted.id, unwanted.qtime or 0)
+    return words
 
 
 def shown(id_: bytes, told: tuple[bytes, int, int, bytes], now: int) -> JobState:

@@ -25,7 +25,7 @@ Done = Callable[[Any], object]
 """Gets a reply, be it an error: an `Exception`."""
 
 
-class LineLostError(Exception):
+class LineLostError(OSError):
     """The connection is gone, or could not be made; the text says why."""
 
     def __init__(self, why: str, *, sent: bool = True) -> None:
@@ -55,6 +55,8 @@ class Line(asyncio.Protocol):
         self.address = address
         self.server: dict[bytes, Any] = {}
         """What the server said of itself: its ``mode``, its ``role``, its ``version``."""
+        self.run = b""
+        """Which run of the server this is."""
         self.replicas = 0
         """How many replicas it has, when that was last looked at."""
         self.here = ""

@@ -40,6 +40,8 @@ class Place:
     key: str = ""
 
     def __str__(self) -> str:
+        if not self.hosts:
+            return LOCAL
         hosts = ",".join(written(*host) for host in self.hosts)
         return f"valkey{'s' * self.tls}://{hosts}"
 
@@ -50,11 +52,13 @@ def written(host: str, port: int) -> str:
 
 
 def parse(text: str) -> Place:
-    """The place that a text names.
+    """The place that a text names; one without hosts is a Valkey of the node's own.
 
     Raises:
         ValueError: it names none; the message repeats nothing that might be a password.
     """
+    if text == LOCAL:
+        return Place(())
     scheme, found, rest = text.partition("://")
     if not found or scheme not in _SCHEMES:
         raise ValueError(

@@ -17,10 +17,11 @@
 --   T:nodes        hash: node ID -> host, port, priority, when its lease ends, library; of one shard
 --   T:whole        never there
 -- Channels: T@NODE wakes a node ("clients queue"), T:due tells all when to come (milliseconds).
--- Times are milliseconds by Valkey's clock. A job's seq is 1024 * millisecond and a serial, so the
--- order of seqs is that of creation.
+-- Times are milliseconds by Valkey's clock. A job's seq is 1024 * millisecond since EPOCH and a serial,
+-- so the order of seqs is that of creation.
 
 local LAYOUT = 1
+local EPOCH = 1735689600000    -- 2025; numbers of up to 15 digits are read much faster than longer ones
 local MOST_DUE = 200           -- entries of the timer that one call works off
 local LATEST = 2^48            -- the latest time the timer can hold, some 8,900 years from now
 local IDLE = 300000            -- after so long an empty queue is forgotten
@@ -70,11 +71,8 @@ end
 
 local queues, known
 
-local function queue(name)
-  local q = known[name]
-  if q then return q end
-  q = {name = name, key = T .. ":ready:" .. name, fresh = 0}
-  local kept = call("HGET", T .. ":queues", name)
+local function make_known(name, kept)
+  local q = {name = name, key = T .. ":ready:" .. name, fresh = 0}
   if kept then
     q.ctime, q.atime, q.into, q.out, q.flags = unpack_(">ddddB", kept)
     q.there = true
@@ -84,6 +82,18 @@ local function queue(name)
   known[name] = q
   queues[#queues + 1] = q
   return q
+end
+
+local function queue(name)
+  return known[name] or make_known(name, call("HGET", T .. ":queues", name))
+end
+
+local function look_up(names)
+  if #names < 2 then return end
+  local kept = ask("HMGET", T .. ":queues", names)
+  for i, name in ipairs(names) do
+    if not known[name] then make_known(name, kept[i]) end
+  end
 end
 
 local function flagged(q, flag) return floor(q.flags / flag) % 2 == 1 end
@@ -109,7 +119,10 @@ local function line(name)
   return found
 end
 
+local anyone  -- is in line for a queue, as far as this call knows
+
 local function keep_line(name, nodes)
+  if #nodes > 0 then anyone = true end
   if #nodes > 0 then
     call("HSET", T .. ":waiting", name, table.concat(nodes, " "))
   else
@@ -140,10 +153,8 @@ local function remind(name, ms)
   low = min(low, ms)
 end
 
--- Wake as many nodes as have clients for the jobs of a queue, each in its turn.
-local function wake(name, jobs)
-  local nodes = line(name)
-  if #nodes == 0 then return end
+-- Wake as many nodes in line as have clients for so many jobs of a queue, each in its turn.
+local function wake_nodes(name, nodes, jobs)
   local i = 1
   while jobs > 0 and i <= #nodes do
     local clients = nodes[i + 1]
@@ -161,6 +172,16 @@ local function wake(name, jobs)
   if #nodes > 0 then remind("w" .. name, now + LOST) end
 end
 
+-- Wake those in line for the jobs that came into a queue, as far as they are still there.
+local function wake(q)
+  if anyone == nil then anyone = call("EXISTS", T .. ":waiting") == 1 end
+  if not anyone then return end
+  local nodes = line(q.name)
+  if #nodes == 0 then return end
+  local jobs = min(q.fresh, call("ZCARD", q.key))
+  if jobs > 0 then wake_nodes(q.name, nodes, jobs) end
+end
+
 -- Jobs. A value is seq and head and body; a head: ttl, retry, delay, queue.
 
 local function parse(value)
@@ -173,7 +194,7 @@ local function parse(value)
 end
 
 -- The second after which it is not delivered any more.
-local function etime(job) return floor(job.seq / 1024000) + job.ttl end
+local function etime(job) return floor((job.seq / 1024 + EPOCH) / 1000) + job.ttl end
 
 local function expiry(job) return (etime(job) + 1) * 1000 end
 
@@ -209,6 +230,7 @@ local function find(id, score)
   local ms, kind, counted = read(score)
   if kind >= EXPIRY and ms <= now then return nil end
   local value = call("HGET", T .. ":jobs", id)
+  if not value then return nil end
   local job = parse(value)
   job.id, job.value, job.time, job.kind, job.counted = id, value, ms, kind, counted
   job.unqueued = kind == UNQUEUED or kind == UNQUEUED_LAST
@@ -293,10 +315,12 @@ local function fall_due(id, score)
   if first == 113 then return look_after(string.sub(id, 2)) end
   if first == 119 then return look_again(string.sub(id, 2)) end
   local _, kind, counted = read(score)
-  local job = parse(call("HGET", T .. ":jobs", id))
+  local value = call("HGET", T .. ":jobs", id)
+  if not value then return call("ZREM", T .. ":timer", id) end  -- not ours: nobody may be held up
+  local job = parse(value)
   job.id, job.kind, job.counted = id, kind, counted
   job.unqueued = kind == UNQUEUED
-  if kind >= EXPIRY or etime(job) * 1000 <= now then  -- nobody may have come here for long
+  if kind >= EXPIRY or etime(job) * 1000 <= now then
     local ids = {id}
     forget(ids, kind == QUEUED and {{queue(job.queue).key, id}} or {}, counted == 1 and ids or {})
   elseif job.retry > 0 and flagged(queue(job.queue), PAUSED_IN) then
@@ -321,99 +345,127 @@ end
 
 local verbs = {}
 
--- n * (id, head, body): true, or for each job nothing or why it was not added.
+-- Verbs that do not look at the timer.
+local NEVER_LOOK = {add = true, fit = true, get = true, take = true, offered = true, stand = true}
+
+-- What is to be written into the timer, in one go and before anybody looks at it.
+local later
+
+local function write_timer()
+  many("ZADD", T .. ":timer", later)
+  later = {}
+end
+
+-- Add n jobs of what is the same for all, into `jobs` for T:jobs: the next p, and why not if not.
+local function add(p, job, n, jobs)
+  local q, head = queue(job.queue), job.head
+  if flagged(q, PAUSED_IN) then return p + 2 * n, "PAUSED" end
+  local ready = {}
+  local j, t = #jobs, #later
+  local delayed = job.delay > 0
+  local first = seq
+  job.seq = seq + n  -- all are of this second, or the next
+  local ends = delayed and now + job.delay * 1000 or expiry(job)
+  local entry = at(ends, delayed and UNQUEUED or QUEUED, 0)
+  low = min(low, ends)
+  for i = 1, 2 * n, 2 do
+    seq = seq + 1
+    local id = argv[p]
+    jobs[j + i], jobs[j + i + 1] = id, pack(">d", seq) .. head .. argv[p + 1]
+    later[t + i], later[t + i + 1] = entry, id
+    ready[i], ready[i + 1] = seq * 2, id
+    p = p + 2
+  end
+  if not delayed then
+    many("ZADD", q.key, ready)
+    q.into, q.atime, q.dirty, q.fresh = q.into + n, now, true, q.fresh + n
+  end
+  return p
+end
+
+-- n * (head, m, m * (id, body)): true, or for each head why its jobs were not added, or not.
 function verbs.add(p, n)
-  local heads, refused = {}, false
-  local jobs, timer, ready = {}, {}, {}
+  local kinds, names, at_ = {}, {}, p
   for i = 1, n do
-    local id, head = argv[p], argv[p + 1]
-    local h = heads[head]
-    if not h then
-      h = parse("        " .. head)
-      h.q = queue(h.queue)
-      h.shut = flagged(h.q, PAUSED_IN)
-      h.ready = ready[h.queue] or {}
-      ready[h.queue] = h.ready
-      heads[head] = h
-    end
-    if h.shut then
+    local job = parse("        " .. argv[at_])
+    job.head, job.n = argv[at_], tonumber(argv[at_ + 1])
+    kinds[i], names[i] = job, job.queue
+    at_ = at_ + 2 + 2 * job.n
+  end
+  look_up(names)
+  local refused, jobs = false, {}
+  for i, job in ipairs(kinds) do
+    local why
+    p, why = add(p + 2, job, job.n, jobs)
+    if why then
       refused = refused or {}
-      refused[i] = "PAUSED"
-    else
-      seq = seq + 1
-      jobs[#jobs + 1] = id
-      jobs[#jobs + 1] = pack(">d", seq) .. head .. argv[p + 2]
-      local t = #timer
-      if h.delay > 0 then
-        local ms = now + h.delay * 1000
-        if ms < low then low = ms end
-        timer[t + 1] = at(ms, UNQUEUED, 0)
-      else
-        local ms = (floor(seq / 1024000) + h.ttl + 1) * 1000
-        if ms < low then low = ms end
-        timer[t + 1] = at(ms, QUEUED, 0)
-        local r = h.ready
-        r[#r + 1] = seq * 2
-        r[#r + 1] = id
-      end
-      timer[t + 2] = id
+      refused[i] = why
     end
-    p = p + 3
   end
   many("HSET", T .. ":jobs", jobs)
-  many("ZADD", T .. ":timer", timer)
-  for name, r in pairs(ready) do
-    if #r > 0 then
-      local q = queue(name)
-      many("ZADD", q.key, r)
-      q.into, q.atime, q.dirty, q.fresh = q.into + #r / 2, now, true, q.fresh + #r / 2
-    end
-  end
   if not refused then return p, true end
   for i = 1, n do refused[i] = refused[i] or false end
   return p, refused
 end
 
--- maxlen, id, head, body
+-- maxlen, head, id, body: true, or why it was not added.
 function verbs.fit(p)
-  local q = queue(parse("        " .. argv[p + 2]).queue)
-  if call("ZCARD", q.key) >= tonumber(argv[p]) then return p + 4, {"MAXLEN"} end
-  return verbs.add(p + 1, 1)
+  local job, jobs = parse("        " .. argv[p + 1]), {}
+  if call("ZCARD", queue(job.queue).key) >= tonumber(argv[p]) then return p + 4, "MAXLEN" end
+  job.head = argv[p + 1]
+  local why
+  p, why = add(p + 2, job, 1, jobs)
+  many("HSET", T .. ":jobs", jobs)
+  return p, why or true
 end
 
--- Hand out what was taken from its queue: into `given` as id, value, counts; or what is left of it.
-local function hand_out(given, ids, scores, values, owners, size)
-  local timer, ended, back = {}, {}, {}
-  local given_size = 0
+-- What the timer has to know of a job that is handed out, one that is not like most.
+local function handed_out(id, seq_, ttl, retry, counted, told)
+  local job, unqueued = {seq = seq_, ttl = ttl, retry = retry}, false
+  if counted == 1 then
+    local c = counts(id)
+    told[#told + 1], told[#told + 2] = id, c.nacks .. " " .. c.again
+    unqueued = c.unqueued
+  end
+  if retry > 0 then return running(id, job, now + retry * 1000, unqueued, counted) end
+  return at(expiry(job), SPENT, counted)
+end
+
+-- Hand out what was taken from its queue, into `given` as id and value and into `told` as the counts of
+-- those that have some; put back what is more than `size`, of which what is left is returned.
+local function hand_out(given, told, ids, scores, values, owners, size)
+  local timer, ended = later, {}
+  local last, head, retry, ttl, reach  -- of the job before: most are alike
   for i = 1, #ids do
     local id, q, value = ids[i], owners[i], values[i]
-    local counted = scores[i] % 2
     if size <= 0 then
-      back[#back + 1] = i
+      call("ZADD", q.key, scores[i], id)
     else
-      local job = {seq = (scores[i] - counted) / 2}
-      job.ttl, job.retry = unpack_(">i8i8", value, 9)
-      if expiry(job) <= now then
+      local counted = scores[i] % 2
+      head = string.sub(value, 9, 24)
+      if head ~= last then
+        ttl, retry = unpack_(">i8i8", head)
+        last, reach = head, now + retry * 1000
+      end
+      local second = floor((scores[i] / 2048 + EPOCH) / 1000) + ttl
+      if (second + 1) * 1000 <= now then
         ended[#ended + 1] = id
       else
-        local told, unqueued = "", false
-        if counted == 1 then
-          local c = counts(id)
-          told, unqueued = c.nacks .. " " .. c.again, c.unqueued
+        local t = #timer
+        if retry > 0 and counted == 0 and reach < second * 1000 then
+          timer[t + 1] = at(reach, ACTIVE, 0)
+          if reach < low then low = reach end
+        else
+          timer[t + 1] = handed_out(id, (scores[i] - counted) / 2, ttl, retry, counted, told)
         end
-        timer[#timer + 1] = job.retry > 0
-          and running(id, job, now + job.retry * 1000, unqueued, counted)
-          or at(expiry(job), SPENT, counted)
-        timer[#timer + 1] = id
+        timer[t + 2] = id
         local g = #given
-        given[g + 1], given[g + 2], given[g + 3] = id, value, told
+        given[g + 1], given[g + 2] = id, value
         size = size - #value
         q.out, q.atime, q.dirty = q.out + 1, now, true
       end
     end
   end
-  for _, i in ipairs(back) do call("ZADD", owners[i].key, scores[i], ids[i]) end
-  many("ZADD", T .. ":timer", timer)
   if #ended > 0 then forget(ended, {}, ended) end
   return size
 end
@@ -434,7 +486,7 @@ local function turns(open, want)
 end
 
 -- Take so many jobs of one queue, or of several in turn: how many there were, and what is left of size.
-local function take(given, open, want, size)
+local function take(given, told, open, want, size)
   local ids, scores, owners = {}, {}, {}
   if #open == 1 then
     local popped = call("ZPOPMIN", open[1].key, want)
@@ -451,7 +503,7 @@ local function take(given, open, want, size)
     end
   end
   if #ids == 0 then return 0, size end
-  return #ids, hand_out(given, ids, scores, ask("HMGET", T .. ":jobs", ids), owners, size)
+  return #ids, hand_out(given, told, ids, scores, ask("HMGET", T .. ":jobs", ids), owners, size)
 end
 
 -- The queues of these that may have something to give, up to the first if only one job is wanted.
@@ -469,29 +521,30 @@ local function open_queues(names, want, quietly)
   return open
 end
 
--- Up to so many jobs, until their values are of such size: id, value, counts of each.
+-- Up to so many jobs, until their values are of such size: how many, and {id, value of each; id, counts
+-- of some; the time}, or nothing.
 local function get(names, count, size, quietly)
-  local given = {}
+  local given, told = {}, {}
   local chunk = #names == 1 and 128 or 16
-  while #given < count * 3 and size > 0 do
-    local left = count - #given / 3
+  while #given < count * 2 and size > 0 do
+    local left = count - #given / 2
     local open = open_queues(names, left, quietly)
     if #open == 0 then break end
     local want = min(left, chunk)
     local found
-    found, size = take(given, open, want, size)
+    found, size = take(given, told, open, want, size)
     if found == 0 or (#names == 1 and found < want) then break end
     chunk = 500
   end
-  return given
+  return #given / 2, #given > 0 and {given, told, now}
 end
 
 -- wait, count, size, n, n * queue: the jobs; if there are none and `wait`, a client stands in line.
 function verbs.get(p)
   local wait, n = argv[p] == "1", tonumber(argv[p + 3])
   local names = {unpack(argv, p + 4, p + 3 + n)}
-  local given = get(names, tonumber(argv[p + 1]), tonumber(argv[p + 2]))
-  if #given == 0 and wait then
+  local n_given, given = get(names, tonumber(argv[p + 1]), tonumber(argv[p + 2]))
+  if n_given == 0 and wait then
     local stood = {}
     for _, name in ipairs(names) do
       if not stood[name] then stand(name, 1) end
@@ -504,8 +557,8 @@ end
 -- clients, size, queue: a job for each of them, that many less stand in line again.
 function verbs.take(p)
   local q, clients = queue(argv[p + 2]), tonumber(argv[p])
-  local given = get({q.name}, clients, tonumber(argv[p + 1]), true)
-  local left = clients - #given / 3
+  local n_given, given = get({q.name}, clients, tonumber(argv[p + 1]), true)
+  local left = clients - n_given
   if left > 0 then stand(q.name, left) end
   call("ZREM", T .. ":timer", "w" .. q.name)
   if left == 0 then q.fresh = q.fresh + call("ZCARD", q.key) end
@@ -585,6 +638,22 @@ function verbs.enqueue(p)
   end)
 end
 
+-- n, n * (id, qtime): how many were queued of those that are still as they were handed out, with this
+-- qtime or none: nobody got them.
+function verbs.give_back(p)
+  local n, done = tonumber(argv[p]), 0
+  for i = p + 1, p + 2 * n, 2 do
+    local job = find(argv[i])
+    local last = job and (job.kind == ACTIVE_LAST or job.kind == UNQUEUED_LAST)
+    local qtime = job and (last and counts(job.id).qtime or job.active and job.time or 0)
+    if job and job.kind ~= QUEUED and qtime == tonumber(argv[i + 1]) then
+      queue_again(job, "uncounted")
+      done = done + 1
+    end
+  end
+  return p + 1 + 2 * n, done
+end
+
 -- delay, n, n * id: how many were queued, or will be.
 function verbs.nack(p)
   local delay = tonumber(argv[p])
@@ -615,7 +684,7 @@ end
 function verbs.working(p)
   local job = find(argv[p])
   if not job then return p + 1, "NOJOB" end
-  if now - floor(job.seq / 1024) > etime(job) * 1000 - now then return p + 1, "TOOLATE" end
+  if now - floor(job.seq / 1024) - EPOCH > etime(job) * 1000 - now then return p + 1, "TOOLATE" end
   if job.kind == QUEUED then
     leave_queue(job)
   elseif job.active and job.retry > 0 then
@@ -636,12 +705,12 @@ end
 -- queue: how many jobs are queued.
 function verbs.length(p) return p + 1, call("ZCARD", T .. ":ready:" .. argv[p]) end
 
--- count, size, queue: id, value, counts of the oldest, or of the newest if count is negative.
+-- count, size, queue: {id, value; id, counts} of the oldest, or of the newest if count is negative.
 function verbs.peek(p)
   local count, size, key = tonumber(argv[p]), tonumber(argv[p + 1]), T .. ":ready:" .. argv[p + 2]
   local command = count >= 0 and "ZRANGE" or "ZREVRANGE"
   count = math.abs(count)
-  local told, start, chunk = {}, 0, 16
+  local given, told, start, chunk = {}, {}, 0, 16
   while start < count and size > 0 do
     local ids = call(command, key, start, min(count, start + chunk) - 1)
     if #ids == 0 then break end
@@ -649,14 +718,15 @@ function verbs.peek(p)
     local noted = ask("HMGET", T .. ":counts", ids)
     for i, id in ipairs(ids) do
       if size > 0 then
-        local t = #told
-        told[t + 1], told[t + 2], told[t + 3] = id, values[i], noted[i] or ""
+        local g, t = #given, #told
+        given[g + 1], given[g + 2] = id, values[i]
+        if noted[i] then told[t + 1], told[t + 2] = id, noted[i] end
         size = size - #values[i]
       end
     end
     start, chunk = start + #ids, 500
   end
-  return p + 3, told
+  return p + 3, {given, told, now}
 end
 
 -- queue: record, length, waiting; or nothing.
@@ -675,7 +745,7 @@ function verbs.stat(p)
   }
 end
 
--- flags or "", queue: its flags afterwards.
+-- flags or "", queue: its flags afterwards, and 1 more.
 function verbs.pause(p)
   local q = queue(argv[p + 1])
   if argv[p] ~= "" then
@@ -687,7 +757,7 @@ function verbs.pause(p)
       if to < 2 then q.fresh = q.fresh + call("ZCARD", q.key) end
     end
   end
-  return p + 2, q.flags % 4
+  return p + 2, q.flags % 4 + 1
 end
 
 -- cursor, count, low, high: the next cursor, the names of queues of such length, how many were looked at.
@@ -733,7 +803,7 @@ function verbs.totals(p) return p, {call("HLEN", T .. ":jobs"), call("HLEN", T .
 
 -- Forget everything; who waits is woken, to stand in line anew.
 function verbs.flush(p)
-  for _, name in ipairs(call("HKEYS", T .. ":waiting")) do wake(name, LATEST) end
+  for _, name in ipairs(call("HKEYS", T .. ":waiting")) do wake_nodes(name, line(name), LATEST) end
   for _, name in ipairs(call("HKEYS", T .. ":queues")) do call("UNLINK", T .. ":ready:" .. name) end
   call("UNLINK", T .. ":jobs", T .. ":timer", T .. ":counts", T .. ":queues", T .. ":waiting")
   queues, known, low = {}, {}, LATEST
@@ -772,7 +842,7 @@ function verbs.tick(p) return p, true end
 local function begin(keys, args)
   call, floor, max, min = redis.call, math.floor, math.max, math.min
   pack, unpack_ = struct.pack, struct.unpack
-  T, argv, queues, known = string.sub(keys[1], 1, -7), args, {}, {}
+  T, argv, queues, known, later, anyone = string.sub(keys[1], 1, -7), args, {}, {}, {}, nil
   local time = call("TIME")
   now = time[1] * 1000 + floor(time[2] / 1000)
   local state = call("HMGET", keys[1], "layout", "seq", "due")
@@ -781,17 +851,15 @@ local function begin(keys, args)
   elseif tonumber(state[1]) ~= LAYOUT then
     return redis.error_reply("LAYOUT " .. state[1])
   end
-  seq, due = max(tonumber(state[2] or 0), now * 1024), tonumber(state[3] or LATEST)
+  seq, due = max(tonumber(state[2] or 0), (now - EPOCH) * 1024), tonumber(state[3] or LATEST)
   work_off()
 end
 
 local function finish(keys, before)
   local kept = {}
+  write_timer()
   for _, q in ipairs(queues) do
-    if q.fresh > 0 and not flagged(q, PAUSED_OUT) then
-      local there = call("ZCARD", q.key)
-      if there > 0 then wake(q.name, min(q.fresh, there)) end
-    end
+    if q.fresh > 0 and not flagged(q, PAUSED_OUT) then wake(q) end
     if q.dirty and not q.gone then
       kept[#kept + 1] = q.name
       kept[#kept + 1] = pack(">ddddB", q.ctime, q.atime, q.into, q.out, q.flags)
@@ -818,6 +886,7 @@ local function run(keys, args)
   local p = 2
   while p <= #args do
     local verb, n = args[p], tonumber(args[p + 1])
+    if not NEVER_LOOK[verb] then write_timer() end
     p, answers[#answers + 1] = verbs[verb](p + 2, n)
   end
   finish(keys, before)

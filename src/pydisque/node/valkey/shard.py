@@ -14,8 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 from pydisque.errors import DisqueError, MisconfError, OOMError
-from pydisque.node.valkey.batch import Batch, Operation
-from pydisque.node.valkey.layout import LIBRARY
+from pydisque.node.valkey.batch import OTHER, Batch, Operation, command
+from pydisque.node.valkey.copies import Told
+from pydisque.node.valkey.layout import LATEST, LIBRARY, giving_back
 from pydisque.node.valkey.line import Line, LineLostError
 
 logger = logging.getLogger("pydisque.node")
@@ -29,7 +30,7 @@ LARGEST = 1000
 SEALED_AFTER = 0.1
 """Seconds after which a batch that cannot go takes in nothing more."""
 
-NEVER = 2**48
+NEVER = LATEST
 """A time that does not come, as `rules.lua` tells it."""
 
 PAUSE = 0.02
@@ -71,6 +72,8 @@ class Shard:
         self.token = b""
         """What this node is called where the shard is now; wherever it goes it has another name."""
         self.why = "it was not connected to yet"
+        self.confirm: Callable[[Line, Told], None] | None = None
+        """Tells when what was changed on a line is in enough places; None if it always is."""
         self._loop = asyncio.get_running_loop()
         self._heard = heard
         self._stale = stale
@@ -148,13 +151,35 @@ class Shard:
             if self._batches:
                 self._flush()  # so that the server is at work while the answers go out
             self._heard(self, reply[0], reply[1])
-            batch.settle(reply[2:])
+            self._done(line, batch, reply[2:])
         else:
             self._failed(line, batch, reply)
         if self._returned and not self._under_way:
             self._batches.extendleft(reversed(self._returned))
             self._returned = []
             self._flush_soon()
+
+    def _done(self, line: Line, batch: Batch, told: list[Any]) -> None:
+        """Give out what was answered, once enough servers have it."""
+        if self.confirm is None or not batch.changed(told):
+            batch.settle(told)
+            return
+
+        def confirmed(error: DisqueError | None) -> None:
+            if error is None:
+                batch.settle(told)
+                return
+            added, given = batch.withdraw(told, error)
+            if added:
+                self.tell([b"remove", 1, len(added), *added])
+            if given:
+                self.tell(giving_back(given))
+
+        self.confirm(line, confirmed)
+
+    def tell(self, words: list[Any], *, bound: bool = False) -> None:
+        """Ask for something whose answer nobody waits for."""
+        self.open(None, OTHER).operate(command(words, bound=bound))
 
     def _failed(self, line: Line, batch: Batch, error: Exception) -> None:
         text = str(error)

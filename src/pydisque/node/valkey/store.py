@@ -9,17 +9,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from pydisque.errors import DisqueError, NoJobError, TooLateError
+from pydisque.errors import DisqueError, NoJobError, NoReplError, TooLateError
 from pydisque.node.job import Job, JobState, check_ids, ttl_field
-from pydisque.node.later import Later, joined
+from pydisque.node.later import Later, Stepwise, joined
 from pydisque.node.queue import QueueState
 from pydisque.node.store import Fellow, Lengths, new_node_id, random_serials
 from pydisque.node.valkey import layout
-from pydisque.node.valkey.batch import ADD, OTHER, REFUSALS, REMOVE, Operation
+from pydisque.node.valkey.batch import (
+    ADD,
+    OTHER,
+    REFUSALS,
+    REMOVE,
+    Operation,
+    command,
+    nobody,
+)
+from pydisque.node.valkey.copies import Told
 from pydisque.node.valkey.gathering import Gathering
 from pydisque.node.valkey.layout import Layout
 from pydisque.node.valkey.line import Line
@@ -43,6 +52,9 @@ LEASE = 5000
 LATE_AFTER, LATE = 3000, 10
 """Milliseconds of silence after which a node is not the first choice, and its priority then."""
 
+LOOK_EVERY = 5
+"""Seconds after which it is looked again how many replicas there are."""
+
 SCANNED = 1000
 """Elements that one call looks at when all are wanted."""
 
@@ -55,8 +67,21 @@ class ValkeyStore:
     memory = 0
     """Here; the jobs take Valkey's."""
 
-    def __init__(self, place: Place, patience: float) -> None:
-        """Prepare it; `start` finds the servers."""
+    def __init__(
+        self, place: Place, patience: float, *, copies: int = 1, synced: bool = False
+    ) -> None:
+        """Prepare it; `start` finds the servers.
+
+        Args:
+            place: where the Valkey is.
+            patience: seconds after which a server that does not answer is given up.
+            copies: in how many of its servers a change has to be before it is answered.
+            synced: whether it has to be on their disks.
+        """
+        self.closed: Callable[[], Awaitable[None]] = _nothing
+        """What is to be done in the end."""
+        self._wanted = copies
+        self._synced = synced
         self.ready: set[bytes] = set()  # stays empty: Valkey says by itself who is to be served
         self.asker: object = None
         self.fellows: list[Fellow] = []
@@ -65,7 +90,9 @@ class ValkeyStore:
         self._patience = patience
         self._offset = 0.0
         self.tick()
-        self._system = System(place, patience, published=self._published, placed=self._placed)
+        self._system = System(
+            place, patience, synced=synced, published=self._published, placed=self._placed
+        )
         self._shards: list[Shard] = []
         self._layout: Layout
         self._by_channel: dict[bytes, Shard] = {}
@@ -75,6 +102,8 @@ class ValkeyStore:
         self._hand_out: Callable[[bytes, list[Job]], None] = lambda _name, _jobs: None
         self._in_line: Callable[[], Iterable[tuple[bytes, int]]] = lambda: ()
         self._serials: list[bytes] = []
+        self._seconds = 0
+        self._looking: asyncio.Task[None] | None = None
         self._heads: dict[tuple[bytes, int, int, int], tuple[Shard, bytes, bytes, bytes]] = {}
         self.set_node_id(new_node_id())
 
@@ -99,6 +128,9 @@ class ValkeyStore:
             for number, tag in enumerate(made.tags)
         ]
         self._by_channel = {shard.tag + b":due": shard for shard in self._shards}
+        if self._wanted > 1 or self._synced:
+            for shard in self._shards:
+                shard.confirm = partial(self._confirm, shard)
         return self._shards
 
     async def aclose(self) -> None:
@@ -113,6 +145,7 @@ class ValkeyStore:
         await self._system.aclose()
         for shard in self._shards:
             shard.close(DisqueError("this node stops"))
+        await self.closed()
 
     # Time
 
@@ -157,7 +190,7 @@ class ValkeyStore:
         for shard in self._shards:
             if shard.due <= self.now:
                 shard.due = NEVER  # until it says otherwise
-                self._tell(shard, [b"tick", 0])
+                shard.tell([b"tick", 0])
         self._set_alarm(min(shard.due for shard in self._shards))
 
     # What Valkey says by itself
@@ -180,8 +213,8 @@ class ValkeyStore:
 
     def _woken(self, shard: Shard, clients: int, name: bytes) -> None:
         words = [b"take", 0, clients, self._reply_size, name]
-        later = self._operate(shard, words, layout.given, bound=True)
-        later.then(lambda jobs: self._hand_out(name, jobs), _nobody)
+        later = self._operate(shard, words, layout.given, writes=True, bound=True)
+        later.then(lambda jobs: self._hand_out(name, jobs), nobody)
 
     def attend(
         self,
@@ -194,10 +227,10 @@ class ValkeyStore:
 
     def _placed(self, shard: Shard) -> None:
         """All in line stand where the shard is now, and what was due may be so since long."""
-        self._tell(shard, [b"tick", 0])
+        shard.tell([b"tick", 0])
         for name, clients in self._in_line():
             if self._shard(name) is shard:
-                shard.ask_first(_command([b"stand", 0, clients, name], bound=True))
+                shard.ask_first(command([b"stand", 0, clients, name], bound=True))
 
     # Asking
 
@@ -213,15 +246,17 @@ class ValkeyStore:
         again: bool = True,
         grows: bool = False,
         patient: bool = False,
+        writes: bool = False,
         bound: bool = False,
     ) -> Later[T]:
         later: Later[T] = Later()
-        operation = Operation(words, read, later, again and not bound, grows, patient, bound)
+        again = again and not bound
+        operation = Operation(words, read, later, again, grows, patient, writes, bound)
         shard.open(self.asker, OTHER).operate(operation)
         return later
 
-    def _tell(self, shard: Shard, words: list[Any], *, bound: bool = False) -> None:
-        shard.open(None, OTHER).operate(_command(words, bound=bound))
+    def _confirm(self, shard: Shard, line: Line, told: Told) -> None:
+        self._system.copied(shard, self._wanted, self._patience, told, line)
 
     # Jobs
 
@@ -234,6 +269,9 @@ class ValkeyStore:
         self, name: bytes, body: bytes, ttl: int, retry: int, delay: int, maxlen: int | None
     ) -> Later[bytes]:
         """As `Engine.add`."""
+        if self._wanted > 1 and self.copies(name) < self._wanted:
+            self._look_at_replicas()  # perhaps it is back
+            raise NoReplError
         known = self._heads.get((name, ttl, retry, delay))
         if known is None:
             known = self._head(name, ttl, retry, delay)
@@ -242,8 +280,10 @@ class ValkeyStore:
             self._serials = random_serials()
         id_ = begin + self._serials.pop()[1:] + end
         if maxlen is not None:
-            words = [b"fit", 0, maxlen, id_, head, body]
-            return self._operate(shard, words, partial(_fitted, id_), again=False, grows=True)
+            words = [b"fit", 0, maxlen, head, id_, body]
+            return self._operate(
+                shard, words, partial(_fitted, id_), again=False, grows=True, writes=True
+            )
         later: Later[bytes] = Later()
         shard.open(self.asker, ADD).add(id_, head, body, later)
         return later
@@ -266,9 +306,25 @@ class ValkeyStore:
         return 1 + (line.replicas if line else 0)
 
     def copied(self, id_: Later[bytes] | bytes, copies: int, timeout: int) -> Later[bytes] | bytes:
-        """The ID of a job once it has so many copies."""
-        del copies, timeout
-        return id_
+        """The ID of a job once it has so many copies; else the job is removed."""
+        if copies <= self._wanted or isinstance(id_, bytes):
+            return id_
+        answer: Later[bytes] = Later()
+
+        def done(added: bytes) -> None:
+            shard = self._shards[self._layout.shard_of_job(added)]
+
+            def told(error: DisqueError | None) -> None:
+                if error is None:
+                    answer.done(added)
+                else:
+                    shard.tell([b"remove", 1, 1, added])
+                    answer.failed(error)
+
+            self._system.copied(shard, copies, timeout / 1000, told)
+
+        id_.then(done, answer.failed)
+        return answer
 
     def get(
         self, names: list[bytes], count: int = 1, size: int = sys.maxsize, *, wait: bool = False
@@ -286,7 +342,7 @@ class ValkeyStore:
         self, shard: Shard, names: list[bytes], count: int, size: int, *, wait: bool
     ) -> Later[list[Job]]:
         words = [b"get", 0, int(wait), count, size, len(names), *names]
-        return self._operate(shard, words, layout.given, patient=wait)
+        return self._operate(shard, words, layout.given, patient=wait, writes=True)
 
     def _get_from(self, name: bytes, count: int, size: int) -> Later[list[Job]]:
         return self._get(self._shard(name), [name], count, size, wait=False)
@@ -296,7 +352,7 @@ class ValkeyStore:
 
     def _stand(self, names: Iterable[bytes], clients: int) -> None:
         for name in names:
-            self._tell(self._shard(name), [b"stand", 0, clients, name], bound=True)
+            self._shard(name).tell([b"stand", 0, clients, name], bound=True)
 
     def leave(self, names: Iterable[bytes]) -> None:
         """A client stands in line for these queues no longer."""
@@ -324,14 +380,23 @@ class ValkeyStore:
     def _each(
         self, verb: list[Any], ids: list[bytes], *, again: bool = False, grows: bool = False
     ) -> Later[int]:
-        return _sum([
-            self._operate(shard, [*verb, len(part), *part], int, again=again, grows=grows)
-            for shard, part in self._by_shard(ids)
-        ])  # fmt: skip
+        parts = []
+        for shard, part in self._by_shard(ids):
+            words = [*verb, len(part), *part]
+            later = self._operate(shard, words, int, again=again, grows=grows, writes=True)
+            parts.append(later)
+        return _sum(parts)
 
     def enqueue(self, ids: list[bytes], *, uncounted: bool = False) -> Later[int]:
         """As `Engine.enqueue`."""
         return self._each([b"enqueue", 0, int(uncounted)], ids, grows=not uncounted)
+
+    def put_back(self, jobs: list[Job]) -> None:
+        """Queue jobs again that were handed out to nobody, unless something happened to them."""
+        of = self._layout.shard_of_job
+        for shard in self._shards:
+            if mine := [job for job in jobs if of(job.id) == shard.number]:
+                shard.tell(layout.giving_back(mine))
 
     def nack(self, ids: list[bytes], delay: int = 0) -> Later[int]:
         """As `Engine.nack`."""
@@ -344,7 +409,7 @@ class ValkeyStore:
     def working(self, id_: bytes) -> Later[int]:
         """As `Engine.working`."""
         [(shard, ids)] = self._by_shard([id_])
-        return self._operate(shard, [b"working", 0, *ids], _postponed)
+        return self._operate(shard, [b"working", 0, *ids], _postponed, writes=True)
 
     def show(self, id_: bytes) -> Later[JobState | None]:
         """As `Engine.show`."""
@@ -381,7 +446,8 @@ class ValkeyStore:
         """As `Engine.pause`."""
         flags = b"" if to is None else to[0] + 2 * to[1]
         words = [b"pause", 0, flags, name]
-        return self._operate(self._shard(name), words, PAUSES.__getitem__)
+        writes = to is not None
+        return self._operate(self._shard(name), words, _paused, writes=writes)
 
     def scan_queues(
         self, cursor: int, limit: int | None, wanted: Lengths
@@ -435,19 +501,24 @@ class ValkeyStore:
 
     def flush(self) -> Later[None]:
         """Forget all jobs and queues."""
-        parts = [self._operate(shard, [b"flush", 0], bool) for shard in self._shards]
+        parts = [self._operate(shard, [b"flush", 0], bool, writes=True) for shard in self._shards]
         return joined(parts, lambda _: None)
 
     # The node
 
     def every_second(self) -> None:
         """Say that this node lives, hear of the others, and give up what does not answer."""
-        for line in list(self._system.lines.values()):
-            if line.silent_for() > self._patience:
-                line.abort(f"it says nothing for {self._patience:g} seconds")
+        self._system.drop_silent()
         for shard in self._shards:
             shard.lose_patience(self._patience)
         self._say()
+        self._seconds += 1
+        if self._seconds % LOOK_EVERY == 0:
+            self._look_at_replicas()
+
+    def _look_at_replicas(self) -> None:
+        if self._looking is None or self._looking.done():
+            self._looking = self._loop.create_task(self._system.look_at_replicas())
 
     def _live(self, lease: int) -> list[Any]:
         return [b"live", 0, self.node_id, *self._announced, lease, layout.LIBRARY]
@@ -462,7 +533,7 @@ class ValkeyStore:
     def _say(self) -> None:
         if self._shards[0].line:
             later = self._operate(self._shards[0], self._live(LEASE), list)
-            later.then(self._meet, _nobody)
+            later.then(self._meet, nobody)
 
     def _meet(self, told: list[Any]) -> None:
         rows = zip(*[iter(told)] * 6, strict=True)
@@ -481,7 +552,9 @@ class ValkeyStore:
         done("")
 
     def set_durability(self, durability: str) -> None:
-        """Decide when a change is answered."""
+        """That is decided at the start."""
+        if (durability == "always") != self._synced or durability == "everysec":
+            raise DisqueError("durability is always or none on Valkey, and decided at the start")
 
     def compact(self) -> None:
         """Valkey does that by itself."""
@@ -502,8 +575,21 @@ class ValkeyStore:
             "valkey_mode": self._system.mode,
             "valkey_servers": ",".join(sorted(map(str, self._system.lines.values()))),
             "valkey_shards": len(self._shards),
+            "replicate": self._wanted,
+            "durability": "always" if self._synced else "none",
+            "may_lose": self._may_lose(),
             "valkey_shards_missing": sum(shard.line is None for shard in self._shards),
         }
+
+    def _may_lose(self) -> str:
+        """What INFO says can be lost of what was answered."""
+        node = "nothing when a node ends"
+        if self._wanted > 1:
+            failing = f"nothing when fewer than {self._wanted} of Valkey's servers fail at once"
+        else:
+            failing = "what its replicas have not got when Valkey's primary fails"
+        disk = "nothing" if self._synced else "what Valkey's appendfsync leaves unwritten"
+        return f"{node}; {failing}; {disk} when all machines do"
 
 
 class Scan(Generic[T]):
@@ -516,7 +602,7 @@ class Scan(Generic[T]):
         words: Callable[[int, int], list[Any]],
         read: Callable[[Any], list[T]],
     ) -> None:
-        self.answer: Later[tuple[int, list[T]]] = Later()
+        self.answer: Later[tuple[int, list[T]]] = Stepwise()
         self._shards = shards
         self._limit = limit
         self._words = words
@@ -534,7 +620,7 @@ class Scan(Generic[T]):
         later: Later[tuple[int, list[T], int]] = Later()
         later.then(partial(self._took, number), self.answer.failed)
         words = self._words(at, count)
-        operation = Operation(words, self._part, later, again=True)
+        operation = Operation(words, self._part, later, again=True, writes=False)
         self._shards[number].open(None, OTHER).operate(operation)
 
     def _part(self, told: Any) -> tuple[int, list[T], int]:
@@ -556,20 +642,17 @@ class Scan(Generic[T]):
             self._step(number, at)
 
 
-def _nobody(_: object) -> None:
-    """Nobody is to be told."""
+async def _nothing() -> None:
+    """Nothing is to be done."""
 
 
-def _command(words: list[Any], *, bound: bool = False) -> Operation:
-    """An operation whose answer nobody waits for."""
-    later: Later[Any] = Later()
-    later.then(_nobody, _nobody)
-    return Operation(words, _nobody, later, again=not bound, patient=True, bound=bound)
+def _paused(told: int) -> bytes:
+    return PAUSES[told - 1]
 
 
-def _fitted(id_: bytes, refused: list[bytes] | int) -> bytes:
-    if isinstance(refused, list) and refused[0]:
-        raise REFUSALS[refused[0]]
+def _fitted(id_: bytes, refused: bytes | int) -> bytes:
+    if isinstance(refused, bytes):
+        raise REFUSALS[refused]
     return id_
 
 

@@ -12,12 +12,15 @@ import contextlib
 import logging
 import ssl
 from collections.abc import Callable, Iterable
+from functools import partial
 from os import urandom
 from typing import Any
 
 import hiredis
 
+from pydisque.errors import DisqueError
 from pydisque.node.valkey import layout
+from pydisque.node.valkey.copies import UNKNOWN, Copies, Told, online_replicas
 from pydisque.node.valkey.layout import Layout
 from pydisque.node.valkey.line import Line, LineLostError, connect
 from pydisque.node.valkey.place import Place, written
@@ -30,10 +33,13 @@ Address = tuple[str, int]
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 """Seconds between attempts to find the servers."""
 
-_EVERYWHERE = range(16384)
+Slots = list[tuple[int, int, Address]]
+"""The primary of each range of slots, from the first to the last."""
+
+_ALL = 0, 16383
 
 
-class WrongPlaceError(Exception):
+class WrongPlaceError(OSError):
     """This Valkey cannot be used as it is, and will not be by itself; the text says why."""
 
 
@@ -45,6 +51,7 @@ class System:
         place: Place,
         patience: float,
         *,
+        synced: bool,
         published: Callable[[Line, list[Any]], None],
         placed: Callable[[Shard], None],
     ) -> None:
@@ -53,6 +60,7 @@ class System:
         Args:
             place: where to look.
             patience: seconds after which a server that says nothing is given up.
+            synced: whether changes have to be on disks.
             published: gets what servers say by themselves.
             placed: told of each shard that got a new place.
         """
@@ -63,6 +71,8 @@ class System:
         self.shards: list[Shard] = []
         self.lines: dict[Address, Line] = {}
         self._tls = _tls(place)
+        self._synced = synced
+        self._copies: dict[Line, Copies] = {}
         self._published = published
         self._placed = placed
         self._tokens: dict[Line, bytes] = {}
@@ -81,7 +91,7 @@ class System:
             WrongPlaceError: it cannot be used.
         """
         slots = await self._find()
-        first = await self._line(slots[layout.slot(self._layout_key())])
+        first = await self._line(_at(slots, layout.slot(self._layout_key())))
         self.shards = make(await self._layout(first))
         await self._place(slots)
         self._keeper = asyncio.create_task(self._keep())
@@ -92,6 +102,8 @@ class System:
             self._keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeper
+        for copies in self._copies.values():
+            copies.close()
         for line in [*self.lines.values(), *([self._watch] if self._watch else [])]:
             line.close()
         self.lines.clear()
@@ -131,6 +143,8 @@ class System:
         if self.lines.get(line.address) is line:
             del self.lines[line.address]
         self._tokens.pop(line, None)
+        if copies := self._copies.pop(line, None):
+            copies.close()
         logger.warning("Valkey at %s is lost: %s", line, why)
         for shard in self.shards:
             if shard.line is line:
@@ -139,6 +153,7 @@ class System:
 
     async def _keep(self) -> None:
         pause = FIRST_PAUSE
+        told = ""
         while True:
             await self._wanted.wait()
             self._wanted.clear()
@@ -146,11 +161,13 @@ class System:
                 await self._place(await self._find())
                 missing = [shard for shard in self.shards if shard.line is None]
                 if not missing:
-                    pause = FIRST_PAUSE
+                    pause, told = FIRST_PAUSE, ""
                     await asyncio.sleep(FIRST_PAUSE)
                     continue
             except (LineLostError, WrongPlaceError, hiredis.ReplyError) as error:
-                logger.warning("Valkey is still to be found: %s", error)
+                if str(error) != told:
+                    told = str(error)
+                    logger.warning("Valkey is still to be found: %s", told)
                 for shard in self.shards:
                     if shard.line is None:
                         shard.lose(str(error))
@@ -158,14 +175,16 @@ class System:
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
-    async def _place(self, slots: dict[int, Address]) -> None:
+    async def _place(self, slots: Slots) -> None:
         """Give each shard its place."""
         moved: dict[Address, list[Shard]] = {}
         for shard in self.shards:
-            address = slots.get(layout.slot(shard.tag))
-            if address is None:
-                shard.lose("no server has this part of the Cluster")
-            elif shard.line is None or shard.line.closed or shard.line.address != address:
+            try:
+                address = _at(slots, layout.slot(shard.tag))
+            except LineLostError as error:
+                shard.lose(str(error))
+                continue
+            if shard.line is None or shard.line.closed or shard.line.address != address:
                 moved.setdefault(address, []).append(shard)
         failure: LineLostError | None = None
         for address, shards in moved.items():
@@ -225,24 +244,76 @@ class System:
                 f"Valkey at {line} may throw jobs away when memory is short: its maxmemory-policy "
                 f"is {policy}, and has to be noeviction"
             )
-        await self.count_replicas(line)
+        line.replicas = await online_replicas(line)
+        line.run = await _run_of(line)
+        if self._synced:
+            await self._check_disk(line)
         with contextlib.suppress(hiredis.ReplyError):  # it is there already
             await line.exchange("FUNCTION", "LOAD", layout.library())
         listed = await line.exchange("FUNCTION", "LIST", "LIBRARYNAME", layout.LIBRARY)
         if not listed:
             await line.exchange("FUNCTION", "LOAD", layout.library())  # and now say why not
 
-    async def count_replicas(self, line: Line) -> None:
-        """Look how many replicas a primary has that follow it."""
-        told = (await line.exchange("INFO", "replication")).decode()
-        line.replicas = sum(
-            row.startswith("slave") and "state=online" in row for row in told.splitlines()
-        )
+    async def _check_disk(self, line: Line) -> None:
+        """Whether it can tell that something is on its disk."""
+        told = await line.exchange("INFO", "persistence")
+        if b"aof_enabled:1" not in told:
+            raise WrongPlaceError(
+                f"Valkey at {line} writes nothing at once: its appendonly is no, and has to be yes "
+                "for durability always"
+            )
+        try:
+            await line.exchange("WAITAOF", 0, 0, 1)
+        except hiredis.ReplyError:
+            raise WrongPlaceError(
+                f"the server at {line} cannot say what is on its disk: WAITAOF came with Redis and "
+                "Valkey 7.2"
+            ) from None
+
+    # Copies
+
+    def copied(
+        self, shard: Shard, wanted: int, patience: float, told: Told, line: Line | None = None
+    ) -> None:
+        """Tell when what was changed in a shard until now is in so many places."""
+        line = line or shard.line
+        if line is None or line.closed:
+            told(DisqueError(UNKNOWN))
+            return
+        copies = self._copies.get(line)
+        if copies is None:
+            copies = Copies(line, partial(self._second, line), shard.tag + b":mark")
+            copies.synced = self._synced
+            self._copies[line] = copies
+        copies.wait(wanted, patience, told)
+
+    async def _second(self, line: Line) -> Line:
+        """Another connection to a server, which must not have been started anew meanwhile."""
+        second = await self._connect(line.address)
+        second.lost = lambda _line, _why: None
+        second.run = await _run_of(second)
+        if second.run != line.run or line.closed:
+            second.close()
+            raise LineLostError("it was started anew")
+        return second
+
+    def drop_silent(self) -> None:
+        """Give up the connections on which something is asked and nothing said."""
+        seconds = [copies.line for copies in self._copies.values()]
+        for line in [*self.lines.values(), *seconds]:
+            if line and line.silent_for() > self.patience:
+                line.abort(f"it says nothing for {self.patience:g} seconds")
+
+    async def look_at_replicas(self) -> None:
+        """See how many each primary has."""
+        for line in list(self.lines.values()):
+            with contextlib.suppress(LineLostError, hiredis.ReplyError):
+                line.replicas = await online_replicas(line)
 
     # Finding
 
-    async def _find(self) -> dict[int, Address]:
-        """The primaries by slots, those of a single one by all.
+    async def _find(self) -> Slots:
+        """The primaries by slots; a single one has all.
 
         Raises:
             LineLostError: none can be reached, or none of those that can is a primary.
@@ -257,13 +328,12 @@ class System:
             except hiredis.ReplyError as error:
                 reasons.append(f"{written(*address)}: {error}")
                 continue
-            self._last = (
-                list(dict.fromkeys([*found.values()]))[:8] if self.mode != "sentinel" else []
-            )
+            if self.mode == "cluster":  # members come and go
+                self._last = list(dict.fromkeys(address for *_, address in found))[:8]
             return found
         raise LineLostError("; ".join(reasons), sent=False)
 
-    async def _ask(self, address: Address) -> dict[int, Address]:
+    async def _ask(self, address: Address) -> Slots:
         line = self.lines.get(address)
         used = line is not None and not line.closed
         if line is None or not used:
@@ -273,8 +343,8 @@ class System:
             if self.mode == "cluster":
                 return _slots(await line.exchange("CLUSTER", "SLOTS"), address[0])
             if self.mode == "sentinel":
-                return dict.fromkeys(_EVERYWHERE, await self._primary(line))
-            return dict.fromkeys(_EVERYWHERE, await self._of_one(line))
+                return [(*_ALL, await self._primary(line))]
+            return [(*_ALL, await self._of_one(line))]
         finally:
             if not used and line is not self._watch:
                 line.close()
@@ -319,13 +389,25 @@ class System:
         return False
 
 
-def _slots(told: Iterable[Any], host: str) -> dict[int, Address]:
+async def _run_of(line: Line) -> bytes:
+    """What a server calls itself for as long as it runs."""
+    told: bytes = await line.exchange("INFO", "server")
+    return told.partition(b"run_id:")[2].split()[0]
+
+
+def _slots(told: Iterable[Any], host: str) -> Slots:
     """What CLUSTER SLOTS says; a member that does not know its own address has the one asked."""
-    found: dict[int, Address] = {}
-    for first, last, primary, *_ in told:
-        address = (primary[0] or b"").decode() or host, int(primary[1])
-        found |= dict.fromkeys(range(first, last + 1), address)
-    return found
+    return [
+        (first, last, ((primary[0] or b"").decode() or host, int(primary[1])))
+        for first, last, primary, *_ in told
+    ]
+
+
+def _at(slots: Slots, slot: int) -> Address:
+    for first, last, address in slots:
+        if first <= slot <= last:
+            return address
+    raise LineLostError("no server has this part of the Cluster", sent=False)
 
 
 def _fields(told: Any) -> dict[bytes, bytes]:

@@ -1,0 +1,117 @@
+"""How bodies are shown, and what else others wrote: as text, as JSON, as bytes, and harmless."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import click
+
+from pydisque.cli.common import number, shown, shown_lines
+from pydisque.envelope import unwrap
+
+# Letters of a body in a line of a table, and bytes of one that is no text to show.
+LONGEST_LINE = 200
+LONGEST_HEX = 4096
+
+
+# For people
+
+
+def in_a_line(body: bytes | None) -> str:
+    """The beginning of a body, without its headers."""
+    inner, _ = unwrap(body or b"")
+    start = inner[: 4 * LONGEST_LINE]  # a letter has four bytes at most
+    text = shown(start)
+    if len(text) <= LONGEST_LINE and len(start) == len(inner):
+        return text
+    return f"{text[: LONGEST_LINE - 1]}…"
+
+
+Section = tuple[str, str]
+
+
+def sections_of(body: bytes, headers: Mapping[str, Any]) -> list[Section]:
+    """The headers and the body for people, each with its title."""
+    laid_out = json.dumps(headers, indent=2, ensure_ascii=False) if headers else ""
+    kind, text = _readable(body)
+    return [("headers", laid_out), (f"body, {number(len(body), 'byte')}{kind}", text)]
+
+
+def print_sections(*sections: Section) -> None:
+    """Print what has lines of its own, each part under its title; empty ones are left out."""
+    for title, text in sections:
+        if text:
+            click.echo(f"\n{title}:\n{shown_lines(text.rstrip())}")
+
+
+def _readable(body: bytes) -> tuple[str, str]:
+    """A body for people, and what it is."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return "", _hex(body)
+    try:
+        return " of JSON", json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return "", text
+
+
+def _hex(body: bytes) -> str:
+    lines = []
+    for start in range(0, min(len(body), LONGEST_HEX), 16):
+        row = body[start : start + 16]
+        plain = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
+        lines.append(f"{start:08x}  {row.hex(' '):47}  {plain}")
+    if len(body) > LONGEST_HEX:
+        lines.append(f"and {len(body) - LONGEST_HEX} bytes more, which --json has")
+    return "\n".join(lines)
+
+
+# For programs
+
+
+def text_or_base64(name: str, value: bytes) -> dict[str, str]:
+    """A value as JSON knows it; one that is no text goes by another name."""
+    try:
+        return {name: value.decode()}
+    except UnicodeDecodeError:
+        return {f"{name}_base64": base64.b64encode(value).decode()}
+
+
+def body_as_dict(body: bytes | None) -> dict[str, Any]:
+    """A body for JSON, and the headers beside it if there are any."""
+    if body is None:
+        return {"body": None}
+    inner, headers = unwrap(body)
+    return ({"headers": headers} if headers else {}) | text_or_base64("body", inner)
+
+
+def fields_as_dict(fields: Iterable[Any]) -> dict[str, Any]:
+    """The flat list of names and values that a node describes a job or a queue with, for JSON."""
+    told: dict[str, Any] = {}
+    each = iter(fields)
+    for name, value in zip(each, each, strict=True):
+        told |= _field(name.decode().replace("-", "_"), value)
+    return told
+
+
+def _field(name: str, value: Any) -> dict[str, Any]:
+    if name == "body":
+        return body_as_dict(value)
+    if isinstance(value, list):
+        return {name: [each.decode() for each in value]}
+    return text_or_base64(name, value) if isinstance(value, bytes) else {name: value}
+
+
+def print_json(objects: Iterable[Mapping[str, Any]]) -> None:
+    """Print objects, each in a line, all at once."""
+    if lines := "".join(f"{json.dumps(each)}\n" for each in objects):
+        click.echo(lines, nl=False)
+
+
+def print_raw(bodies: Iterable[bytes | None]) -> None:
+    """Print bodies as they are, each with a line end, all at once."""
+    click.echo(b"".join((body or b"") + b"\n" for body in bodies), nl=False)

@@ -1,0 +1,85 @@
+"""Arguments and options of several commands: job IDs, queues, what ADDJOB takes, how to show."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from pydisque import commands
+from pydisque.cli.common import shown
+from pydisque.cli.completion import queue_names
+from pydisque.dead_letters import encoded
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_JOB_ID = re.compile(r"D-[0-9a-f]{8}-[A-Za-z0-9+/]{24}-[0-9a-f]{4}")
+
+
+# Jobs
+
+
+def is_job_id(text: str) -> bool:
+    """Whether it looks like a job ID."""
+    return _JOB_ID.fullmatch(text) is not None
+
+
+def job_ids(_: click.Context, __: click.Parameter, given: Any) -> Any:
+    """Let what looks like job IDs pass."""
+    for value in (given,) if isinstance(given, str) else given:
+        if not is_job_id(value):
+            raise click.BadParameter(f"{shown(value)} is no job ID")
+    return given
+
+
+job_id = click.argument("job_id", metavar="ID", callback=job_ids)
+
+
+def passable(**options: Any) -> None:
+    """Refuse options that no node would take for ADDJOB."""
+    try:
+        commands.add_job("", "", **options)
+    except ValueError as wrong:
+        raise click.UsageError(str(wrong)) from None
+
+
+# Any bytes a shell can give
+
+
+def as_bytes(_: click.Context, __: click.Parameter, given: Any) -> Any:
+    """The bytes that were given, which need be no text."""
+    if isinstance(given, tuple):
+        return tuple(map(encoded, given))
+    return None if given is None else encoded(given)
+
+
+def _names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Names of queues that begin so, if a node says soon what it has."""
+    given = ctx.params.get("nodes") or os.environ.get("DISQUE_NODES") or "localhost:7711"
+    return queue_names(given, incomplete)
+
+
+def _queue(name: str, **settings: Any) -> Callable[[F], F]:
+    return click.argument(name, callback=as_bytes, shell_complete=_names, **settings)
+
+
+queue = _queue("queue")
+queues = _queue("queues", metavar="QUEUE...", nargs=-1, required=True)
+maybe_queue = _queue("queue", required=False)
+
+
+# How to show
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+raw = click.option("--raw", is_flag=True, help="Only the bodies, byte for byte.")
+
+
+def at_most_one(**flags: bool) -> None:
+    """Refuse flags that do not go together."""
+    given = [f"--{name}" for name, flag in flags.items() if flag]
+    if len(given) > 1:
+        raise click.UsageError(f"{' and '.join(given)} do not go together")

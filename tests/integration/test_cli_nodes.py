@@ -1,0 +1,343 @@
+"""Nodes from the shell, and what all commands have in common: help, errors, terminals."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import signal
+import struct
+import termios
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from command_line import Ended, run, shape, started
+from pydisque.cli import SECTIONS, completion, main
+from pydisque.client import Client
+from pydisque.node import Server
+from servers import Deployment, ask, free_port, until
+
+NOBODY = "D-0c0c0c0c-BBBBBBBBBBBBBBBBBBBBBBBB-05a1"
+on_both = pytest.mark.parametrize("server", ["memory", "disque"], indirect=True)
+on_ours = pytest.mark.parametrize("server", ["memory"], indirect=True)
+
+# The commands that ask nodes, each as it is run.
+ASKING: dict[str, tuple[str, ...]] = {
+    "add": ("q", "body"), "get": ("q",), "ack": (NOBODY,), "nack": (NOBODY,), "working": (NOBODY,),
+    "show": (NOBODY,), "jobs": (), "enqueue": (NOBODY,), "dequeue": (NOBODY,), "delete": (NOBODY,),
+    "queues": (), "stats": (), "peek": ("q",), "tail": ("q",), "pause": ("q",), "resume": ("q",),
+    "purge": ("q",), "ping": (), "hello": (), "info": (), "monitor": (), "bench": (),
+}  # fmt: skip
+
+
+@pytest.fixture
+def client(server: Deployment) -> Iterator[Client]:
+    with Client(server.addresses) as client:
+        yield client
+
+
+@pytest.fixture
+def cli(server: Deployment) -> Callable[..., Ended]:
+    def call(*args: str, **environment: str) -> Ended:
+        return run(server.addresses, *args, **environment)
+
+    return call
+
+
+# hello, info, ping
+
+
+@on_both
+def test_hello(cli, server):
+    """Every node that is known, with where it is and how it does."""
+    port = server.addresses[0].rpartition(":")[2]
+    assert cli("hello").shape.replace(port, "PORT") == (
+        "id  host  port  state\nNODE  127.0.0.1  PORT  fine  this one\n"
+    )
+    told = json.loads(cli("hello", "--json").text)
+    assert told == {
+        "id": ask(server.addresses[0], "HELLO")[1].decode(),
+        "host": "127.0.0.1", "port": int(port), "priority": 1, "own": True,
+    }  # fmt: skip
+
+
+@on_both
+def test_info(cli):
+    """A section as the node tells it; all of it as one object; one that is not there is told."""
+    assert re.fullmatch(r"# Jobs\nregistered_jobs:\d+\n", cli("info", "JOBS").text)
+    told = json.loads(cli("info", "--json").text)
+    assert told["registered_jobs"] >= 0
+    assert "disque_version" in told
+    assert cli("info", "x\x1b") == (1, b"", "Error: there is no section x\\x1b\n")
+
+
+@on_both
+def test_ping(cli, server):
+    """Each node that is named answers for itself; with one that does not the exit code is 3."""
+    assert re.fullmatch(r"HOST:PORT: PONG after \d+\.\d\d ms\n", cli("ping").shape)
+    nobody = f"127.0.0.1:{free_port()}"
+    done = cli("ping", "--json", "--nodes", f"{server.addresses[0]},{nobody}")
+    fine, silent = map(json.loads, done.text.splitlines())
+    assert (done.code, fine["node"], silent["node"]) == (3, server.addresses[0], nobody)
+    assert fine["milliseconds"] > 0
+    assert "refused" in silent["error"]
+
+
+# monitor
+
+
+@on_both
+def test_monitor(server, client, queue):
+    """Each command is shown as it is carried out, harmless; Ctrl-C ends it and says how many."""
+    with started(server.addresses, "monitor") as process:
+        watching(process)
+        client.add_job(queue, b"\x1b[31m\xff")
+        for line in process.stdout:
+            if b"ADDJOB" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        assert re.fullmatch(rb"seen: \d+ commands?\n", process.stderr.read())
+    assert re.fullmatch(
+        r'\d+\.\d+ \[HOST:PORT\] "ADDJOB" "QUEUE" "\\x1b\[31m\\xff" "200"\n', shape(line.decode())
+    )
+
+
+def watching(process: Any) -> None:
+    """Wait until it watches."""
+    assert process.stderr.readline().startswith(b"watching 127.0.0.1:")
+
+
+@on_both
+def test_monitor_hides_passwords(server, client):
+    """A password that a client sends is seen by nobody; what else it says is."""
+    with started(server.addresses, "monitor", "--json") as process:
+        watching(process)
+        with suppress(Exception):
+            ask(server.addresses[0], "AUTH", "sesame")
+        ask(server.addresses[0], "QLEN", 'a"\\\n')
+        told = []
+        while not told or told[-1]["words"][0] != "QLEN":
+            told.append(json.loads(process.stdout.readline()))
+    assert told[-1]["words"] == ["QLEN", 'a"\\\n']
+    assert ["AUTH", "(hidden)"] in [line["words"] for line in told]
+
+
+def test_monitor_of_a_node_that_ends():
+    """When the node goes it is told, with exit code 3."""
+    with Server() as server, started([server.address], "monitor") as process:
+        watching(process)
+        ask(server.address, "PING")
+        assert process.stdout.readline()
+        server.close()
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 3
+    assert re.fullmatch(rb"Error: .*\n", err)
+
+
+# bench
+
+
+@on_both
+def test_bench(cli, client):
+    """It measures the three commands, and leaves no job behind."""
+    done = cli("bench", "--jobs", "300", "--clients", "2", "--pipeline", "7")
+    assert (done.code, done.err) == (0, "")
+    head, *lines = done.shape.splitlines()
+    assert head == "command  jobs  seconds  jobs/s  p50 ms  p99 ms  max ms"
+    assert [line.split()[:2] for line in lines] == [["add", "300"], ["get", "300"], ["ack", "300"]]
+    told = [json.loads(line) for line in cli("bench", "--jobs", "5", "--json").text.splitlines()]
+    assert [line["command"] for line in told] == ["add", "get", "ack"]
+    assert left_by_bench(client) == []
+
+
+def left_by_bench(client: Client) -> list[bytes]:
+    jobs = client.iter_jobs(reply="all")
+    return [job.id for job in jobs if job.queue.startswith(b"pydisque-bench")]
+
+
+@on_both
+def test_bench_that_is_interrupted(server, client):
+    """Ctrl-C leaves no job behind either, and says so."""
+    with started(server.addresses, "bench", "--jobs", "1000000", "--pipeline", "10") as process:
+        until(lambda: len(left_by_bench(client)) > 100)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert re.fullmatch(rb"tidied up: \d+ jobs\n\nAborted!\n", err)
+    assert out == b""
+    assert left_by_bench(client) == []
+
+
+# Errors
+
+
+@pytest.mark.parametrize("command", ASKING)
+def test_no_node(command, monkeypatch):
+    """That none answers is told in one plain line, with what to do, and exit code 3."""
+    monkeypatch.setattr("pydisque.cli.common.DEADLINE", 0.01)
+    done = run([f"localhost:{free_port()}"], command, *ASKING[command])
+    assert (done.code, done.err.count("\n")) == (3, 1)
+    assert "refused" in done.err
+    if command != "ping":
+        assert re.fullmatch(r"Error: .*no node answered .*; --nodes or DISQUE_NODES .*\n", done.err)
+
+
+def test_a_node_that_wants_a_password(monkeypatch):
+    """It is told how to give one; with the right one all is well."""
+    monkeypatch.setattr("pydisque.cli.common.DEADLINE", 0.01)
+    with Server(requirepass="open sesame") as server:
+        for url in (server.address, f"disque://:wrong@{server.address}"):
+            done = run([url], "queues")
+            assert (done.code, done.out, done.err.count("\n")) == (3, b"", 1)
+            assert done.err.endswith("--nodes disque://:PASSWORD@HOST:PORT\n")
+            assert "wrong@" not in done.err
+        for command in ("queues", "ping"):
+            assert run([f"disque://:open%20sesame@{server.address}"], command).code == 0
+
+
+@pytest.mark.parametrize("command", ["get", "peek", "show"])
+def test_one_form_only(command):
+    """Forms of output that exclude each other are refused."""
+    done = run([], command, *ASKING[command], "--json", "--raw")
+    assert (done.code, done.out) == (2, b"")
+    assert "--json and --raw do not go together" in done.err
+
+
+@pytest.mark.parametrize("command", ASKING)
+def test_help(command):
+    """Each command explains its options, its exit codes, and gives examples."""
+    done = run([], command, "--help")
+    assert done.code == 0
+    said = " ".join(done.text.split())
+    for words in (
+        f"Usage: pydisque {command} ",
+        "Examples:",
+        "--nodes",
+        "Exit code: 0 when",
+        "3 when",
+    ):
+        assert words in said
+
+
+def test_the_help_has_every_command():
+    """What can be run is listed, each once."""
+    listed = [command.name for commands in SECTIONS.values() for command in commands]
+    assert sorted(listed) == sorted(main.commands)
+    assert set(ASKING) < set(listed)
+
+
+def test_the_page_has_every_command():
+    """docs/cli.md tells of each command, and of no other."""
+    page = Path(__file__).parents[2] / "docs" / "cli.md"
+    rows = re.findall(r"^\| (`[a-z].*?`) \|", page.read_text(encoding="utf-8"), re.MULTILINE)
+    told = [name for row in rows for name in re.findall(r"`([a-z]+)", row)]
+    assert sorted(told) == sorted(main.commands)
+
+
+# Terminals
+
+
+@contextmanager
+def terminal(columns: int) -> Iterator[tuple[int, int]]:
+    """A terminal so wide: what its owner reads, and what a program writes to."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    try:
+        yield ours, theirs
+    finally:
+        os.close(ours)
+
+
+def seen(ours: int, theirs: int) -> str:
+    """All that came to a terminal, once no program has it any more."""
+    os.close(theirs)
+    data = b""
+    with suppress(OSError):
+        while piece := os.read(ours, 65536):
+            data += piece
+    return data.decode().replace("\r\n", "\n")
+
+
+@on_ours
+def test_a_narrow_terminal(server, client, queue):
+    """Bodies are cut to its width and IDs never are; nothing is coloured if that is not wanted."""
+    job_id = client.add_job(queue, "a body that is too long").decode()
+    environment = {"NO_COLOR": "1", "TERM": "xterm", "COLUMNS": ""}
+    with (
+        terminal(60) as (ours, theirs),
+        started(
+            server.addresses, "peek", queue,
+            stdout=theirs, stderr=theirs, environment=environment,
+        ) as process,
+    ):  # fmt: skip
+        said = seen(ours, theirs)
+        assert process.wait(30) == 0
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]", said)
+    head, line = re.sub(r"\x1b\[[0-9;]*m", "", said).splitlines()
+    assert head.split() == ["id", "body"]
+    assert line == f"{job_id}  a body that is to…"
+    assert len(line) == 60
+
+
+@on_ours
+def test_progress_on_a_terminal(server, client, queue):
+    """What takes its time is counted on a terminal meanwhile, and only there."""
+    with (
+        terminal(80) as (ours, theirs),
+        started(
+            server.addresses, "add", queue, stderr=theirs, environment={"TERM": "xterm"}
+        ) as process,
+    ):
+        process.stdin.write(b"x\n" * 10)
+        process.stdin.flush()
+        until(lambda: client.qlen(queue) == 10)
+        out, _ = process.communicate(timeout=30)
+        said = seen(ours, theirs)
+    assert out == b"added: 10 jobs\n"
+    assert "added: " in said
+
+
+# Completion
+
+
+@on_both
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(cli, client, queue, shell):
+    """Every shell completes commands, options and names of queues."""
+    client.add_job(queue, "body")
+    for words, wanted in (
+        ("pydisque que", "queues"), ("pydisque peek --new", "--newest"),
+        (f"pydisque peek {queue[:-4]}", queue),
+    ):  # fmt: skip
+        position = str(len(words.split()) - 1)
+        word = position if shell != "fish" else words.split()[-1]
+        done = run(
+            [],
+            _PYDISQUE_COMPLETE=f"{shell}_complete", COMP_WORDS=words, COMP_CWORD=word,
+            DISQUE_NODES=nodes_of(client),
+        )  # fmt: skip
+        assert wanted in done.text
+
+
+def nodes_of(client: Client) -> str:
+    return ",".join(client.nodes)
+
+
+@on_ours
+def test_completion_is_bounded(server, client, queue, monkeypatch):
+    """Only so many names are offered, none with what a shell could not take, and none without a
+    node."""
+    for number in range(5):
+        client.add_job(f"{queue}-{number}", "body")
+    client.add_job(queue.encode() + b"-\x1b\xff", "body")
+    monkeypatch.setattr(completion, "MOST", 3)
+    assert len(completion.queue_names(server.addresses, queue)) == 3
+    assert completion.queue_names(server.addresses, f"{queue}-\x1b") == []
+    assert completion.queue_names(f"localhost:{free_port()}", "") == []
