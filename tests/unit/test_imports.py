@@ -79,7 +79,19 @@ NODE_LAYERS = [
 ]
 
 # The same for the store on Valkey, which may also import what stands before `durable` in the node.
-VALKEY_LAYERS = ["place", "layout", "batch", "line", "shard", "gathering", "system", "store"]
+VALKEY_LAYERS = [
+    "place",
+    "layout",
+    "batch",
+    "line",
+    "shard",
+    "gathering",
+    "system",
+    "store",
+    "visit",
+    "moving",
+    "checking",
+]
 
 # The same for the worker, which may also import all of the client.
 WORKER_LAYERS = [

@@ -50,25 +50,26 @@ def whole(lines: Iterable[bytes]) -> Iterator[Job | Queue]:
         if not line.strip():
             continue
         try:
-            told = dump.parse(line)
-            if isinstance(told, Head):
-                head = _only(told, head)
-                continue
-            if head is None:
-                raise LineError("not a dump of pydisque: the head line is missing")
+            told = _in_order(dump.parse(line), head)
         except LineError as error:
             raise DumpError(f"line {number}: {error}") from None
-        found.add(told)
-        yield told
+        if isinstance(told, Head):
+            head = told
+        else:
+            found.add(told)
+            yield told
     if head is None:
         raise DumpError("line 1: not a dump of pydisque: it is empty")
     _check_whole(head, found, number)
 
 
-def _only(head: Head, before: Head | None) -> Head:
-    if before is not None:
-        raise LineError("a second head line")
-    return head
+def _in_order(told: Head | Queue | Job, head: Head | None) -> Head | Queue | Job:
+    if isinstance(told, Head):
+        if head is not None:
+            raise LineError("a second head line")
+    elif head is None:
+        raise LineError("not a dump of pydisque: the head line is missing")
+    return told
 
 
 def _check_whole(head: Head, found: Count, number: int) -> None:
