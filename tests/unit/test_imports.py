@@ -81,7 +81,7 @@ NODE_LAYERS = [
 # The same for the store on Valkey, which may also import what stands before `durable` in the node.
 VALKEY_LAYERS = [
     *("place", "layout", "batch", "line", "copies", "shard", "gathering", "system", "store"),
-    "own",
+    *("own", "visit", "moving", "checking"),
 ]
 
 # The same for the worker, which may also import all of the client.

@@ -1,4 +1,4 @@
-"""`pydisque check`, `dump` and `load`: a node's data directory, without a node."""
+"""`pydisque check`, `dump` and `load`: what is in a data directory or a Valkey, without a node."""
 
 from __future__ import annotations
 
@@ -13,26 +13,36 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+from pydisque.cli import stores
 from pydisque.cli.common import shown
 
 if TYPE_CHECKING:
     from pydisque.node.data_directory import Findings
-
-DIR = click.Path(file_okay=False)
+    from pydisque.node.intake import Count
+    from pydisque.node.replay import Replay
+    from pydisque.node.valkey.place import Place
 
 
 @click.command()
-@click.argument("directory", metavar="DIR", type=DIR)
-def check(directory: str) -> None:
-    """Check the data directory DIR: every page, every record, every job.
+@stores.STORE
+def check(store: Place | str) -> None:
+    """Check a data directory, every page, record and job, or all jobs and queues in a Valkey.
 
-    Nothing in it is changed, and a node may be running on it. All that is wrong is told, a line
+    Nothing in it is changed, and nodes may be running on it. All that is wrong is told, a line
     each, and then the exit code is 1.
 
     \b
     Examples:
       pydisque check /var/lib/pydisque
+      pydisque check valkey://localhost:6379
     """  # noqa: D301
+    if isinstance(store, str):
+        _check(store)
+    else:
+        stores.check(store)
+
+
+def _check(directory: str) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -64,7 +74,7 @@ def check(directory: str) -> None:
 
 
 @click.command()
-@click.argument("directory", metavar="DIR", type=DIR)
+@stores.STORE
 @click.option(
     "-o",
     "--output",
@@ -77,18 +87,27 @@ def check(directory: str) -> None:
     is_flag=True,
     help="Write what can be read of a damaged journal, tell what cannot, and exit with 1.",
 )
-def dump(directory: str, output: str | None, skip_damaged: bool) -> None:
-    """Write the jobs and queues in the data directory DIR as JSON lines.
+def dump(store: Place | str, output: str | None, skip_damaged: bool) -> None:
+    """Write the jobs and queues in a data directory or a Valkey as JSON lines.
 
-    They are those of one moment, while a node runs on it as well. `pydisque load` reads them back.
+    Of a directory they are those of one moment, of a Valkey those of one moment for each shard
+    that is not too large; nodes may be running. `pydisque load` reads them back, into either.
 
     \b
     Examples:
       pydisque dump /var/lib/pydisque --output jobs.jsonl
       pydisque dump /var/lib/pydisque | gzip > jobs.jsonl.gz
+      pydisque dump valkey://localhost:6379 | pydisque load /var/lib/pydisque
     """  # noqa: D301
-    from pydisque.node.dump import lines  # noqa: PLC0415
+    if isinstance(store, str):
+        _dump(store, output, skip_damaged=skip_damaged)
+    elif skip_damaged:
+        raise click.UsageError("--skip-damaged is for data directories")
+    else:
+        _write(output, stores.read(store), b"")
 
+
+def _dump(directory: str, output: str | None, *, skip_damaged: bool) -> None:
     findings = _examine(directory)
     problems = findings.problems
     if problems and not skip_damaged:
@@ -96,13 +115,7 @@ def dump(directory: str, output: str | None, skip_damaged: bool) -> None:
             f"{directory}: damaged: {problems[0]}; `pydisque check` tells all ({len(problems)}), "
             "--skip-damaged writes what can be read"
         )
-    try:
-        with _written(output) as file:
-            file.writelines(lines(findings.state, findings.node_id))
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise click.ClickException(f"cannot write the dump: {error}") from None
+    _write(output, findings.state, findings.node_id)
     for problem in problems:
         click.echo(problem, err=True)
     if problems:
@@ -112,28 +125,59 @@ def dump(directory: str, output: str | None, skip_damaged: bool) -> None:
         )
 
 
-@click.command()
-@click.argument("directory", metavar="DIR", type=DIR)
-@click.argument("file", type=click.File("rb"), default="-")
-def load(directory: str, file: BinaryIO) -> None:
-    """Add the jobs and queues of a dump to the data directory DIR.
+def _write(output: str | None, state: Replay, node_id: bytes) -> None:
+    from pydisque.node.dump import lines  # noqa: PLC0415
 
-    The dump is read from FILE or standard input. All of it is loaded or, if a line is wrong,
-    nothing. Jobs that are there already are left as they are. DIR is made if it is not there; no
-    node may be running on it.
+    try:
+        with _written(output) as file:
+            file.writelines(lines(state, node_id))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise click.ClickException(f"cannot write the dump: {error}") from None
+
+
+@click.command()
+@stores.STORE
+@click.argument("file", type=click.File("rb"), default="-")
+@click.option("-v", "--verbose", is_flag=True, help="Tell of each job that got a new ID which.")
+def load(store: Place | str, file: BinaryIO, verbose: bool) -> None:
+    """Add the jobs and queues of a dump to a data directory or a Valkey.
+
+    The dump is read from FILE or standard input. A line that is wrong is told, and nothing is
+    loaded. Jobs that are there already are left as they are.
+
+    A directory is made if it is not there; no node may be running on it. All of the dump is loaded
+    or nothing.
+
+    On a Valkey nodes may be running. Should it fail meanwhile, what was loaded is told, and the
+    same dump can be loaded again for the rest. Where there are several shards, jobs whose IDs lead
+    to another one than their queue's get new IDs.
 
     \b
     Examples:
       pydisque load /var/lib/pydisque jobs.jsonl
       pydisque dump /mnt/old | pydisque load /var/lib/pydisque
+      pydisque dump /var/lib/pydisque | pydisque load valkey://localhost:6379
     """  # noqa: D301
-    from pydisque.node import data_directory  # noqa: PLC0415
+    if isinstance(store, str):
+        from pydisque.node import data_directory  # noqa: PLC0415
 
-    try:
-        intake = data_directory.load(directory, file, time.time_ns() // 1_000_000)
-    except (OSError, data_directory.DumpError) as error:
-        raise click.ClickException(f"nothing was loaded: {error}") from None
-    loaded, skipped = intake.loaded, intake.skipped
+        try:
+            intake = data_directory.load(store, file, time.time_ns() // 1_000_000)
+        except (OSError, data_directory.DumpError) as error:
+            raise click.ClickException(f"nothing was loaded: {error}") from None
+        _tell(intake.loaded, intake.skipped)
+        return
+    done = stores.load(store, file)
+    _tell(done.loaded, done.skipped)
+    if done.renamed:
+        click.echo(f"given new IDs, as theirs lead to other shards: {len(done.renamed)} jobs")
+    for before, after in done.renamed if verbose else ():
+        click.echo(f"{before.decode()} is now {after.decode()}")
+
+
+def _tell(loaded: Count, skipped: Count) -> None:
     click.echo(f"loaded: {loaded.jobs} jobs, {loaded.queues} queues")
     click.echo(f"skipped, as they were there: {skipped.jobs} jobs, {skipped.queues} queues")
 

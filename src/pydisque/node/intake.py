@@ -6,7 +6,7 @@ Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pydisque.node import dump, records
@@ -29,6 +29,59 @@ class Count:
 
     jobs: int = 0
     queues: int = 0
+
+    def add(self, one: Job | Queue) -> None:
+        """One more of its kind."""
+        if isinstance(one, Job):
+            self.jobs += 1
+        else:
+            self.queues += 1
+
+
+def whole(lines: Iterable[bytes]) -> Iterator[Job | Queue]:
+    """What a dump tells, line by line; only at its end is it known whether nothing is missing.
+
+    Raises:
+        DumpError: it is none, or not whole.
+    """
+    head: Head | None = None
+    number, found = 0, Count()
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            told = _in_order(dump.parse(line), head)
+        except LineError as error:
+            raise DumpError(f"line {number}: {error}") from None
+        if isinstance(told, Head):
+            head = told
+        else:
+            found.add(told)
+            yield told
+    if head is None:
+        raise DumpError("line 1: not a dump of pydisque: it is empty")
+    _check_whole(head, found, number)
+
+
+def _in_order(told: Head | Queue | Job, head: Head | None) -> Head | Queue | Job:
+    if isinstance(told, Head):
+        if head is not None:
+            raise LineError("a second head line")
+    elif head is None:
+        raise LineError("not a dump of pydisque: the head line is missing")
+    return told
+
+
+def _check_whole(head: Head, found: Count, number: int) -> None:
+    for what, told, there in (
+        ("jobs", head.jobs, found.jobs),
+        ("queues", head.queues, found.queues),
+    ):
+        if told is not None and told != there:
+            raise DumpError(
+                f"line {number}: the end comes after {there} {what}, where the head line says "
+                f'{told}; if lines were left out on purpose, take "{what}" out of the head line'
+            )
 
 
 class Intake:
@@ -56,35 +109,14 @@ class Intake:
         Raises:
             DumpError: it is none, or not whole.
         """
-        head: Head | None = None
-        number = 0
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                head = self._line(line, head)
-            except LineError as error:
-                raise DumpError(f"line {number}: {error}") from None
-        if head is None:
-            raise DumpError("line 1: not a dump of pydisque: it is empty")
-        _check_whole(head, self.loaded, self.skipped, number)
+        for told in whole(lines):
+            if isinstance(told, Job):
+                self._job(told)
+            else:
+                self._queue(told)
         self._end_record()
         if self._new_queues:
             self._append(records.pack(self._now, queues=list(self._new_queues.values())))
-
-    def _line(self, line: bytes, head: Head | None) -> Head:
-        told = dump.parse(line)
-        if isinstance(told, Head):
-            if head is not None:
-                raise LineError("a second head line")
-            return told
-        if head is None:
-            raise LineError("not a dump of pydisque: the head line is missing")
-        if isinstance(told, Job):
-            self._job(told)
-        else:
-            self._queue(told)
-        return head
 
     def _job(self, job: Job) -> None:
         if job.id in self._ids:
@@ -134,13 +166,3 @@ class Intake:
     def _append(self, data: bytes) -> None:
         self._number += 1
         self.records.append((self._number, data))
-
-
-def _check_whole(head: Head, loaded: Count, skipped: Count, number: int) -> None:
-    for what, told in (("jobs", head.jobs), ("queues", head.queues)):
-        found = getattr(loaded, what) + getattr(skipped, what)
-        if told is not None and told != found:
-            raise DumpError(
-                f"line {number}: the end comes after {found} {what}, where the head line says "
-                f'{told}; if lines were left out on purpose, take "{what}" out of the head line'
-            )

@@ -1,8 +1,8 @@
 """Where in Valkey a job is, and how it is written there: the half of the layout that nodes know.
 
-The other half stands at the head of `rules.lua`. A system has a number of shards; a queue and its
-jobs are in one of them, all of whose keys are in one slot of a Valkey Cluster. The first of the 24
-characters that make a job ID unique names the shard. Pure.
+The other half stands at the head of `rules.lua`, into which `care.lua` is put. A system has a
+number of shards; a queue and its jobs are in one of them, all of whose keys are in one slot of a
+Valkey Cluster. The first of the 24 characters that make a job ID unique names the shard. Pure.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from pydisque.node.job import ACTIVE, QUEUED, Job, JobState, state_of
 VERSION = 1
 """Of the layout: a node works with no other."""
 
-_RULES = Path(__file__).with_name("rules.lua").read_text("utf-8")
+_RULES, _CARE = (
+    Path(__file__).with_name(name).read_text("utf-8") for name in ("rules.lua", "care.lua")
+)
+_FUNCTIONS = _RULES.replace("-- @CARE@\n", _CARE)
 
-LIBRARY = f"pydisque_{VERSION}_{sha256(_RULES.encode()).hexdigest()[:8]}"
+LIBRARY = f"pydisque_{VERSION}_{sha256(_FUNCTIONS.encode()).hexdigest()[:8]}"
 """What the functions are called: by the layout and by what they do, so that nodes of two versions
 can work side by side while one after the other is replaced."""
 
@@ -41,7 +44,7 @@ _ACTIVE, _UNQUEUED, _QUEUED, _SPENT, _ACTIVE_LAST, _UNQUEUED_LAST = range(6)
 
 def library() -> str:
     """The functions as Valkey loads them."""
-    return _RULES.replace("@LIBRARY@", LIBRARY)
+    return _FUNCTIONS.replace("@LIBRARY@", LIBRARY)
 
 
 class Layout:
@@ -130,17 +133,55 @@ def giving_back(jobs: list[Job]) -> list[bytes | int]:
     return words
 
 
-def shown(id_: bytes, told: tuple[bytes, int, int, bytes], now: int) -> JobState:
-    """A job's state of its value, its time and kind in the timer, and its counts."""
+def whole(id_: bytes, told: tuple[bytes, int, int, bytes]) -> Job:
+    """All of a job of its value, its time and kind in the timer, and its counts."""
     value, due, kind, counts = told
     found = job(id_, value, counts)
-    found.state = QUEUED if kind == _QUEUED else ACTIVE
+    noted = counts.split()
+    found.state = state_name(kind)
+    found.spent = kind == _SPENT
     found.unqueued = kind in (_UNQUEUED, _UNQUEUED_LAST)
     if kind in (_ACTIVE, _UNQUEUED):
         found.qtime = due
     elif kind in (_ACTIVE_LAST, _UNQUEUED_LAST):
-        found.qtime = int(counts.split()[2])
-    return state_of(found, now)
+        found.qtime = int(noted[2])
+    elif noted:
+        found.unqueued = noted[3] == b"1"
+    return found
+
+
+def shown(id_: bytes, told: tuple[bytes, int, int, bytes], now: int) -> JobState:
+    """A job's state at this time, likewise."""
+    return state_of(whole(id_, told), now)
+
+
+def seq_of(ctime: int, now: int) -> int:
+    """Where a job made elsewhere stands in the order of creation; not after those made now."""
+    milliseconds, rest = divmod(ctime, 1_000_000)
+    return min(milliseconds * 1024 + min(rest, 1023), now * 1024)
+
+
+def import_words(made: Job, id_: bytes, seq: int) -> list[bytes | int]:
+    """The arguments with which a job is taken in under an ID and in this place."""
+    ttl = made.etime - seq // 1024 // 1000
+    if made.state is QUEUED:
+        kind = _QUEUED
+    elif made.qtime is None:
+        kind = _SPENT
+    else:
+        kind = _UNQUEUED if made.unqueued else _ACTIVE
+    noted = made.nacks or made.additional_deliveries
+    if noted or (made.unqueued and kind in (_QUEUED, _SPENT)):
+        counts = b"%d %d 0 %d" % (made.nacks, made.additional_deliveries, made.unqueued)
+    else:
+        counts = b""
+    rest = head(made.queue, ttl, made.retry, made.delay) + made.body
+    return [id_, seq, rest, kind, made.qtime or 0, counts]
+
+
+def own_id(id_: bytes, shard: int) -> bytes:
+    """The ID that a job gets which comes from elsewhere to a queue of this shard."""
+    return id_[:11] + letter(shard) + id_[12:]
 
 
 def state_name(kind: int) -> bytes:

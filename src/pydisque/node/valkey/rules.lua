@@ -837,6 +837,8 @@ end
 -- Nothing: what is due was done already.
 function verbs.tick(p) return p, true end
 
+-- @CARE@
+
 -- Begin and end of a call
 
 local function begin(keys, args)

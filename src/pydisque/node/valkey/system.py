@@ -83,8 +83,10 @@ class System:
 
     # Starting and ending
 
-    async def start(self, make: Callable[[Layout], list[Shard]]) -> None:
-        """Find the servers, and the layout of the system or make one; `make` makes its shards.
+    async def start(self, make: Callable[[Layout], list[Shard]], *, new: bool = True) -> None:
+        """Find the servers, and the layout of the system; `make` makes its shards.
+
+        If there is no such system it is made, unless that is not wanted (`new`).
 
         Raises:
             LineLostError: no server can be reached.
@@ -92,7 +94,7 @@ class System:
         """
         slots = await self._find()
         first = await self._line(_at(slots, layout.slot(self._layout_key())))
-        self.shards = make(await self._layout(first))
+        self.shards = make(await self._layout(first, new=new))
         await self._place(slots)
         self._keeper = asyncio.create_task(self._keep())
 
@@ -113,8 +115,12 @@ class System:
     def _layout_key(self) -> bytes:
         return self.place.prefix.encode() + b"{0}:layout"
 
-    async def _layout(self, line: Line) -> Layout:
+    async def _layout(self, line: Line, *, new: bool) -> Layout:
         key = self._layout_key()
+        if not new and not await line.exchange("EXISTS", key):
+            raise WrongPlaceError(
+                f"no node has used {self.place} yet, with the prefix {self.place.prefix!r}"
+            )
         shards = self.place.shards or (layout.MOST_SHARDS if self.mode == "cluster" else 1)
         await line.exchange("HSETNX", key, "shards", shards)
         await line.exchange("HSETNX", key, "version", layout.VERSION)
