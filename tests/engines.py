@@ -8,7 +8,7 @@ from pydisque.node.engine import Engine
 from pydisque.node.job import JobState
 from pydisque.node.queue import QueueState
 
-START = 1_700_000_000_000
+START = 1_800_000_000_000
 """When every engine starts: a whole second."""
 
 NODE_ID = b"0123456789abcdef0123456789abcdef01234567"

@@ -200,7 +200,7 @@ class ValkeyMachine(RuleBasedStateMachine):
             self.node.wait(reference, [name], counters=counters)
         tested.blocked = True
         later = self.store.get([name], 1, wait=True)
-        self.tested.node.ask(tested, [name], later, counters=counters)
+        self.tested.node.ask(tested, [name], later, 0, counters=counters)
         self.clients.append((reference, tested))
         self.settle([])
 

@@ -332,6 +332,7 @@ class Config:
 
     def __init__(self, **given: str) -> None:
         """Start from the defaults and what is given, underscores for dashes in the names."""
+        self._fixed: set[str] = set()
         self._values = {name: parameter.default for name, parameter in PARAMETERS.items()}
         self._values["dir"] = os.getcwd()  # noqa: PTH109 - its name is what is shown
         self._values.update({name.replace("_", "-"): value for name, value in given.items()})
@@ -340,8 +341,9 @@ class Config:
         return self._values[name]
 
     def fix(self, name: str, value: str) -> None:
-        """Note what a parameter turned out to be, settable or not."""
+        """Note what a parameter turned out to be; it can change no more."""
         self._values[name] = value
+        self._fixed.add(name)
 
     def number(self, name: str) -> int:
         """A value that is a whole number."""
@@ -365,7 +367,8 @@ class Config:
             DisqueError: there is no such parameter, it cannot change, or not to this.
         """
         parameter = PARAMETERS.get(name.lower())
-        if parameter is None or parameter.read is None or parameter.fixed:
+        fixed = name.lower() in self._fixed
+        if parameter is None or parameter.read is None or parameter.fixed or fixed:
             raise DisqueError(f"Unsupported CONFIG parameter: {name}")
         try:
             self._values[name.lower()] = parameter.read(value)

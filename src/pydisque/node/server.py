@@ -159,6 +159,8 @@ class Server:
             raise
         config.fix("port", str(max(0, self.port)))
         config.fix("store", str(self._place or ""))  # without its password
+        if self._place:
+            config.fix("durability", config["durability"])
         node.announce()
         if "loglevel" in self._given:
             logger.setLevel(LOG_LEVELS[config["loglevel"]])

@@ -553,8 +553,6 @@ class ValkeyStore:
 
     def set_durability(self, durability: str) -> None:
         """That is decided at the start."""
-        if (durability == "always") != self._synced or durability == "everysec":
-            raise DisqueError("durability is always or none on Valkey, and decided at the start")
 
     def compact(self) -> None:
         """Valkey does that by itself."""

@@ -39,7 +39,7 @@ class Visit:
         self.shards: list[Shard] = []
         self.now = 0
         """Valkey's time when it was last heard of, in milliseconds."""
-        self.system = System(place, PATIENCE, published=_nothing, placed=_nothing)
+        self.system = System(place, PATIENCE, synced=False, published=_nothing, placed=_nothing)
 
     def make_shards(self, layout: Layout) -> list[Shard]:
         """Get to know the system."""
