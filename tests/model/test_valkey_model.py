@@ -26,7 +26,7 @@ from pydisque.node.store import Lengths, LocalStore
 from pydisque.node.valkey.layout import Layout
 from valkeys import ValkeyProcess, valkey
 
-EXAMPLES = int(os.environ.get("PYDISQUE_TEST_EXAMPLES", "20"))
+EXAMPLES = int(os.environ.get("PYDISQUE_TEST_EXAMPLES", "40"))
 """Runs of random commands on each number of shards; more of them find more."""
 
 NAMES = [b"a", b"b", b"x"]
@@ -36,7 +36,7 @@ FORGOTTEN = 300_000
 """Milliseconds after which a queue may be forgotten; looked at as often."""
 
 CHUNK = 30
-"""No more jobs than that are known at a time, so that random numbers hit them."""
+"""So many jobs at most are known at a time: the youngest."""
 
 Check = Callable[[], None]
 
@@ -56,7 +56,7 @@ _commands = st.one_of(
     ),
     st.tuples(st.just("get"), st.lists(_name, min_size=1, max_size=1), st.integers(1, 5)),
     st.tuples(st.just("get"), st.lists(_name, min_size=1, max_size=4), st.integers(1, 5)),
-    st.tuples(st.just("remove"), _jobs),
+    st.tuples(st.just("remove"), st.lists(_job, max_size=2)),
     st.tuples(st.just("enqueue"), _jobs, st.booleans()),
     st.tuples(st.just("nack"), _jobs, st.sampled_from([0, 0, 1, 4, 50])),
     st.tuples(st.just("dequeue"), _jobs),
@@ -120,11 +120,11 @@ class ValkeyMachine(RuleBasedStateMachine):
         """The arguments, numbers of jobs as IDs; none if there is no such job."""
         words = list(given)
         if verb in ("remove", "enqueue", "nack", "dequeue"):
-            words[0] = [ids[number] for number in given[0] if number < len(ids)]
+            words[0] = [ids[number % len(ids)] for number in given[0] if ids]
         elif verb in ("working", "show"):
-            if given[0] >= len(ids):
+            if not ids:
                 return []
-            words[0] = ids[given[0]]
+            words[0] = ids[given[0] % len(ids)]
         return words
 
     def check(self, verb: str, of_engine: list[Any], of_store: list[Any]) -> Check:
@@ -198,7 +198,6 @@ class ValkeyMachine(RuleBasedStateMachine):
         else:
             reference.blocked = True
             self.node.wait(reference, [name], counters=counters)
-        tested.blocked = True
         later = self.store.get([name], 1, wait=True)
         self.tested.node.ask(tested, [name], later, 0, counters=counters)
         self.clients.append((reference, tested))
@@ -221,6 +220,19 @@ class ValkeyMachine(RuleBasedStateMachine):
         self.node.serve()
         self.settle([])
         self.forget_queues()
+
+    @precondition(lambda self: self.jobs)
+    @rule(
+        number=_job, ends=st.booleans(), milliseconds=st.sampled_from([-1, 0, 1, 999, 1000, 1001])
+    )
+    def something_is_due(self, number: int, ends: bool, milliseconds: int) -> None:
+        """It becomes the time of which something depends, or nearly so."""
+        known = self.jobs[-CHUNK:]
+        if state := self.engine.show(known[number % len(known)][0]):
+            job = state.job
+            when = job.etime * 1000 if ends or job.qtime is None else job.qtime
+            if 0 < (wait := when + milliseconds - self.engine.now) < FORGOTTEN:
+                self.time_passes(wait)
 
     @rule()
     def much_time_passes(self) -> None:
