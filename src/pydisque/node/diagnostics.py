@@ -18,11 +18,16 @@ from pydisque.errors import DisqueError
 from pydisque.node import arguments, resp
 from pydisque.node.arguments import text
 from pydisque.node.job import Job
-from pydisque.node.later import Reply, shaped
+from pydisque.node.later import Later, Reply, shaped
 from pydisque.node.node import Command, Node, Session
 from pydisque.node.server_commands import DISQUE_VERSION
 
 Fields = dict[str, object]
+Totals = tuple[int, int]
+"""How many jobs and how many queues there are."""
+
+SOON = 0.5
+"""Seconds that INFO waits for what has to be counted elsewhere."""
 
 
 def info(session: Session, args: list[bytes]) -> bytes | Reply:
@@ -38,20 +43,38 @@ def info(session: Session, args: list[bytes]) -> bytes | Reply:
     ]
     node.peak_memory = max(node.peak_memory, node.used_memory)
     if "jobs" in names or "queues" in names:
-        return shaped(node.store.totals(), lambda totals: _told(node, names, *totals))
-    return _told(node, names)
+        totals = node.store.totals()
+        if isinstance(totals, Later):
+            return Reply(_soon(node, totals), lambda counted: _told(node, names, counted))
+        return _told(node, names, totals)
+    return _told(node, names, None)
 
 
-def _told(node: Node, names: list[str], jobs: int = 0, queues: int = 0) -> bytes:
-    totals: dict[str, Fields] = {
-        "jobs": {"registered_jobs": jobs},
-        "queues": {"registered_queues": queues},
-    }
+def _soon(node: Node, totals: Later[Totals]) -> Later[Totals | None]:
+    """What is counted elsewhere; None when it cannot be told soon: the rest is wanted then most."""
+    answer: Later[Totals | None] = Later()
+    waits = True
+
+    def tell(counted: Totals | None) -> None:
+        nonlocal waits
+        if waits:
+            waits = False
+            answer.done(counted)
+
+    totals.then(tell, lambda _error: tell(None))
+    node.call_later(SOON, lambda: tell(None))
+    return answer
+
+
+def _told(node: Node, names: list[str], counted: Totals | None) -> bytes:
+    totals: dict[str, Fields] = {"jobs": {}, "queues": {}}
+    if counted is not None:
+        totals["jobs"]["registered_jobs"], totals["queues"]["registered_queues"] = counted
     sections = [
         f"# {name.capitalize() if name != 'cpu' else 'CPU'}\r\n"
         + "".join(
             f"{field}:{value}\r\n"
-            for field, value in (totals.get(name) or _SECTIONS[name](node)).items()
+            for field, value in (totals[name] if name in totals else _SECTIONS[name](node)).items()
         )
         for name in names
     ]

@@ -1,0 +1,126 @@
+"""What clients get while Valkey is away, stopped, full or has forgotten what it was told."""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from servers import until
+from valkeys import ValkeyProcess, valkey
+from wire import clients, error, info, pack, wait_for_blocked
+
+PATIENCE = 2
+
+
+@pytest.fixture
+def own() -> Iterator[ValkeyProcess]:
+    """A Valkey that may be hurt, and keeps what it has."""
+    with valkey("--appendonly", "yes", "--appendfsync", "always") as process:
+        yield process
+
+
+@pytest.mark.parametrize("shards", [1, 64])
+def test_valkey_is_killed_and_comes_back(own, nodes, connect, shards):
+    """Who waits goes on waiting and is served afterwards; nothing that was answered is lost."""
+    [node] = nodes(f"{own.url}?shards={shards}", **{"store-timeout": 30})
+    peer, waiting, asking = connect(node), connect(node), connect(node)
+    job = peer.ask("ADDJOB", "kept", "x", 0)
+    waiting.send("GETJOB", "FROM", "q")
+    wait_for_blocked(peer, "q", 1)
+    own.kill()
+    until(lambda: info(peer)["valkey_shards_missing"] == str(shards))
+    asking.send("GETJOB", "FROM", "q", "other")
+    peer.send("QLEN", "kept")
+    own.start()
+    assert peer.read() == 1
+    wait_for_blocked(peer, "q", 2)
+    assert peer.ask("GETJOB", "FROM", "kept") == [[b"kept", job, b"x"]]
+    added = {peer.ask("ADDJOB", "q", number, 0) for number in range(2)}
+    assert {each.read()[0][1] for each in (waiting, asking)} == added
+    wait_for_blocked(peer, "q", 0)
+
+
+@pytest.mark.parametrize("shards", [1])
+def test_a_stopped_valkey_stops_no_node(own, nodes, connect, shards):
+    """What needs no Valkey is answered, the rest refused in time; then all goes on."""
+    [node] = nodes(f"{own.url}?shards={shards}", **{"store-timeout": PATIENCE})
+    peer, waiting, asking, other = (connect(node) for _ in range(4))
+    waiting.send("GETJOB", "FROM", "q")
+    wait_for_blocked(peer, "q", 1)
+    own.signal(signal.SIGSTOP)
+    try:
+        peer.send("ADDJOB", "q", "x", 0)
+        asking.send("GETJOB", "FROM", "q", "other", "third")
+        started = time.monotonic()
+        assert other.ask("PING") == b"PONG"
+        assert "valkey_mode" in info(other)  # and not how many jobs there are
+        assert time.monotonic() - started < PATIENCE
+        assert error(peer.read()).startswith("ERR Valkey went away meanwhile")
+        assert error(peer.ask("QLEN", "q")).startswith("MISCONF Valkey cannot be reached")
+        assert other.ask("PING") == b"PONG"
+    finally:
+        own.signal(signal.SIGCONT)
+    until(lambda: info(other)["valkey_shards_missing"] == "0")
+    peer.ask("ADDJOB", "q", "y", 0)
+    peer.ask("ADDJOB", "q", "z", 0)
+    assert waiting.read()[0][2] in (b"x", b"y", b"z")
+    assert asking.read()[0][2] in (b"x", b"y", b"z")
+
+
+@pytest.mark.parametrize("queues", [("q",), ("q", "other")])
+def test_what_nobody_is_there_for_goes_back(own, nodes, connect, queues):
+    """A client that goes while Valkey is asked for its job was never given it."""
+    [node] = nodes(f"{own.url}?shards=64")
+    peer, consumer = connect(node), connect(node)
+    job = peer.ask("ADDJOB", "q", "x", 0)
+    own.signal(signal.SIGSTOP)
+    try:
+        consumer.send("GETJOB", "FROM", *queues)
+        until(lambda: any("b" in client["flags"] for client in clients(peer)))
+        consumer.sock.close()
+        until(lambda: len(clients(peer)) == 1)
+    finally:
+        own.signal(signal.SIGCONT)
+    until(lambda: peer.ask("QLEN", "q") == 1)
+    assert peer.ask("GETJOB", "WITHCOUNTERS", "FROM", "q") == [
+        [b"q", job, b"x", b"nacks", 0, b"additional-deliveries", 0]
+    ]
+
+
+def test_valkey_is_full(own, nodes, connect):
+    """Jobs are not added any more, but those that are there are still handed out and done."""
+    [node] = nodes(own.url)
+    peer = connect(node)
+    jobs = [peer.ask("ADDJOB", "q", b"x" * 10_000, 0) for _ in range(50)]
+    own.ask("CONFIG", "SET", "maxmemory", "1mb")
+    assert error(peer.ask("ADDJOB", "q", "x", 0)).startswith("OOM ")
+    peer.raw(
+        pack("QLEN", "q") + pack("ADDJOB", "q", "x", 0) + pack("GETJOB", "COUNT", 50, "FROM", "q")
+    )
+    assert peer.read() == 50
+    assert error(peer.read()).startswith("OOM ")
+    assert [job[1] for job in peer.read()] == jobs
+    assert peer.ask("ACKJOB", *jobs) == 50
+    own.ask("CONFIG", "SET", "maxmemory", 0)
+    assert peer.ask("ADDJOB", "q", "x", 0)
+
+
+def test_a_valkey_that_lost_everything(nodes, connect, stack):
+    """One that keeps nothing comes back empty; nodes go on with it, and say nothing wrong."""
+    folder = stack.enter_context(tempfile.TemporaryDirectory())
+    own = stack.enter_context(ValkeyProcess(folder))
+    [node] = nodes(own.url)
+    peer, waiting = connect(node), connect(node)
+    peer.ask("ADDJOB", "gone", "x", 0)
+    waiting.send("GETJOB", "FROM", "q")
+    wait_for_blocked(peer, "q", 1)
+    own.kill()
+    own.start()
+    until(lambda: not isinstance(peer.ask("QLEN", "gone"), Exception))
+    assert peer.ask("QLEN", "gone") == 0
+    job = peer.ask("ADDJOB", "q", "y", 0)
+    assert waiting.read() == [[b"q", job, b"y"]]
