@@ -44,7 +44,7 @@ def test_valkey_is_killed_and_comes_back(own, nodes, connect, shards):
     wait_for_blocked(peer, "q", 0)
 
 
-@pytest.mark.parametrize("shards", [1])
+@pytest.mark.parametrize("shards", [1, 64])
 def test_a_stopped_valkey_stops_no_node(own, nodes, connect, shards):
     """What needs no Valkey is answered, the rest refused in time; then all goes on."""
     [node] = nodes(f"{own.url}?shards={shards}", **{"store-timeout": PATIENCE})

@@ -333,22 +333,29 @@ class ValkeyStore:
         self._reply_size = size
         shard = self._shard(names[0])
         if len(names) > 1 and any(self._shard(name) is not shard for name in names):
-            return Gathering(self._get_from, self._offered, self._stand).get(
-                names, count, size, wait=wait
-            )
-        return self._get(shard, names, count, size, wait=wait)
+            get = partial(self._get_from, patient=wait)
+            offered = partial(self._offered, patient=wait)
+            return Gathering(get, offered, self._stand).get(names, count, size, wait=wait)
+        return self._get(shard, names, count, size, wait=wait, patient=wait)
 
     def _get(
-        self, shard: Shard, names: list[bytes], count: int, size: int, *, wait: bool
+        self,
+        shard: Shard,
+        names: list[bytes],
+        count: int,
+        size: int,
+        *,
+        wait: bool = False,
+        patient: bool,
     ) -> Later[list[Job]]:
         words = [b"get", 0, int(wait), count, size, len(names), *names]
-        return self._operate(shard, words, layout.given, patient=wait, writes=True)
+        return self._operate(shard, words, layout.given, patient=patient, writes=True)
 
-    def _get_from(self, name: bytes, count: int, size: int) -> Later[list[Job]]:
-        return self._get(self._shard(name), [name], count, size, wait=False)
+    def _get_from(self, name: bytes, count: int, size: int, *, patient: bool) -> Later[list[Job]]:
+        return self._get(self._shard(name), [name], count, size, patient=patient)
 
-    def _offered(self, name: bytes) -> Later[int]:
-        return self._operate(self._shard(name), [b"offered", 0, name], int)
+    def _offered(self, name: bytes, *, patient: bool) -> Later[int]:
+        return self._operate(self._shard(name), [b"offered", 0, name], int, patient=patient)
 
     def _stand(self, names: Iterable[bytes], clients: int) -> None:
         for name in names:
