@@ -109,6 +109,19 @@ def test_valkey_is_full(own, nodes, connect):
     assert peer.ask("ADDJOB", "q", "x", 0)
 
 
+def test_the_functions_are_gone(own, nodes, connect):
+    """They are loaded anew, and nobody notices."""
+    [node] = nodes(own.url)
+    peer, waiting = connect(node), connect(node)
+    waiting.send("GETJOB", "FROM", "q")
+    wait_for_blocked(peer, "q", 1)
+    own.ask("FUNCTION", "FLUSH")
+    job = peer.ask("ADDJOB", "q", "x", 0)
+    assert waiting.read() == [[b"q", job, b"x"]]
+    own.ask("FUNCTION", "FLUSH")
+    assert peer.ask("ACKJOB", job) == 1
+
+
 def test_a_valkey_that_lost_everything(nodes, connect, stack):
     """One that keeps nothing comes back empty; nodes go on with it, and say nothing wrong."""
     folder = stack.enter_context(tempfile.TemporaryDirectory())

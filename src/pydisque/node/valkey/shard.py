@@ -42,6 +42,9 @@ _NOT_NOW = (
 )  # fmt: skip
 """Errors of a server that did nothing, and that another one, or the same, may do later."""
 
+UNKNOWN_FUNCTION = "Function not found"
+"""What a server says that has not our functions: they were thrown away, or it is a new one."""
+
 _UNKNOWN = "Valkey went away meanwhile: it is not known whether this was done"
 
 
@@ -189,7 +192,7 @@ class Shard:
                 batch.doubt(DisqueError(_UNKNOWN))
             if batch:
                 self._returned.append(batch)
-        elif word in _NOT_NOW or "Function not found" in text:
+        elif word in _NOT_NOW or UNKNOWN_FUNCTION in text:
             self._returned.append(batch)
             self._rest()
             if self.line is line:

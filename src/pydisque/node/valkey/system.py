@@ -24,7 +24,7 @@ from pydisque.node.valkey.copies import UNKNOWN, Copies, Told, online_replicas
 from pydisque.node.valkey.layout import Layout
 from pydisque.node.valkey.line import Line, LineLostError, connect
 from pydisque.node.valkey.place import Place, written
-from pydisque.node.valkey.shard import Shard
+from pydisque.node.valkey.shard import UNKNOWN_FUNCTION, Shard
 
 logger = logging.getLogger("pydisque.node")
 
@@ -76,6 +76,7 @@ class System:
         self._published = published
         self._placed = placed
         self._tokens: dict[Line, bytes] = {}
+        self._bare: set[Line] = set()  # whose server has not our functions any more
         self._wanted = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._last: list[Address] = []
@@ -141,8 +142,9 @@ class System:
     # Keeping
 
     def stale(self, shard: Shard, why: str) -> None:
-        """A shard is not where it was thought to be."""
-        del shard, why
+        """A shard is not where it was thought to be, or our functions are not there any more."""
+        if UNKNOWN_FUNCTION in why and shard.line:
+            self._bare.add(shard.line)
         self._wanted.set()
 
     def _lost(self, line: Line, why: str) -> None:
@@ -164,6 +166,7 @@ class System:
             await self._wanted.wait()
             self._wanted.clear()
             try:
+                await self._load_again()
                 await self._place(await self._find())
                 missing = [shard for shard in self.shards if shard.line is None]
                 if not missing:
@@ -180,6 +183,14 @@ class System:
             self._wanted.set()
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _load_again(self) -> None:
+        """Load the functions where somebody threw them away."""
+        while self._bare:
+            line = self._bare.pop()
+            if not line.closed:
+                logger.warning("Valkey at %s has lost our functions", line)
+                await _load(line)
 
     async def _place(self, slots: Slots) -> None:
         """Give each shard its place."""
@@ -254,11 +265,7 @@ class System:
         line.run = await _run_of(line)
         if self._synced:
             await self._check_disk(line)
-        with contextlib.suppress(hiredis.ReplyError):  # it is there already
-            await line.exchange("FUNCTION", "LOAD", layout.library())
-        listed = await line.exchange("FUNCTION", "LIST", "LIBRARYNAME", layout.LIBRARY)
-        if not listed:
-            await line.exchange("FUNCTION", "LOAD", layout.library())  # and now say why not
+        await _load(line)
 
     async def _check_disk(self, line: Line) -> None:
         """Whether it can tell that something is on its disk."""
@@ -399,6 +406,15 @@ async def _run_of(line: Line) -> bytes:
     """What a server calls itself for as long as it runs."""
     told: bytes = await line.exchange("INFO", "server")
     return told.partition(b"run_id:")[2].split()[0]
+
+
+async def _load(line: Line) -> None:
+    """See to it that our functions are there."""
+    with contextlib.suppress(hiredis.ReplyError):  # they are there already
+        await line.exchange("FUNCTION", "LOAD", layout.library())
+    listed = await line.exchange("FUNCTION", "LIST", "LIBRARYNAME", layout.LIBRARY)
+    if not listed:
+        await line.exchange("FUNCTION", "LOAD", layout.library())  # and now say why not
 
 
 def _slots(told: Iterable[Any], host: str) -> Slots:
