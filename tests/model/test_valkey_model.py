@@ -116,6 +116,19 @@ class ValkeyMachine(RuleBasedStateMachine):
                 self.settle(checks)
         self.settle(checks)
 
+    @rule(
+        name=_name,
+        added=st.integers(2, 5),
+        ttl=st.integers(2, 20),
+        retry=st.sampled_from([0, 1, 3, 10]),
+        taken=st.integers(0, 5),
+    )
+    def use(self, name: bytes, added: int, ttl: int, retry: int, taken: int) -> None:
+        """A queue is in use: there are some jobs, and some are worked on."""
+        self.ask([("add", name, b"", ttl, retry, 0, None)] * added)
+        if taken:
+            self.ask([("get", [name], taken)])
+
     def words(self, verb: str, given: list[Any], ids: list[bytes]) -> list[Any]:
         """The arguments, numbers of jobs as IDs; none if there is no such job."""
         words = list(given)
