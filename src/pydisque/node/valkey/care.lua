@@ -1,6 +1,15 @@
 -- What operators ask for: queues told in full, what a dump holds taken in, all of it looked over. Stands in
 -- rules.lua, and knows what is known there. Each call is one moment, whatever nodes do meanwhile.
 
+-- How many jobs there are, and how many bytes one of them takes, by those looked at.
+function verbs.extent(p)
+  local count, size = call("HLEN", T .. ":jobs"), 0
+  if count == 0 then return p, {0, 0} end
+  local ids = call("HRANDFIELD", T .. ":jobs", 20)
+  for _, id in ipairs(ids) do size = size + call("HSTRLEN", T .. ":jobs", id) end
+  return p, {count, floor(size / #ids)}
+end
+
 -- cursor, count: the next cursor; name and record of each queue.
 function verbs.records(p)
   local found = call("HSCAN", T .. ":queues", argv[p], "COUNT", argv[p + 1])

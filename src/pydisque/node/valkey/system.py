@@ -54,6 +54,7 @@ class System:
         synced: bool,
         published: Callable[[Line, list[Any]], None],
         placed: Callable[[Shard], None],
+        listens: bool = True,
     ) -> None:
         """Prepare it.
 
@@ -63,6 +64,7 @@ class System:
             synced: whether changes have to be on disks.
             published: gets what servers say by themselves.
             placed: told of each shard that got a new place.
+            listens: whether it is to be heard what is said of shards.
         """
         self.place = place
         self.patience = patience
@@ -75,6 +77,7 @@ class System:
         self._copies: dict[Line, Copies] = {}
         self._published = published
         self._placed = placed
+        self._listens = listens
         self._tokens: dict[Line, bytes] = {}
         self._wanted = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
@@ -208,7 +211,8 @@ class System:
     def _move(self, shards: list[Shard], line: Line) -> None:
         token = self._tokens[line]
         for shard in shards:
-            for channel in (shard.tag + b"@" + token, shard.tag + b":due"):
+            channels = (shard.tag + b"@" + token, shard.tag + b":due") if self._listens else ()
+            for channel in channels:
                 line.ask(["SSUBSCRIBE", channel], lambda _reply: None)
             shard.serve_on(line, token)
             self._placed(shard)
