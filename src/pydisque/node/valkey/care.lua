@@ -44,7 +44,7 @@ local function take_in(id, s, rest, kind, qtime, noted)
   if kind < EXPIRY then
     score = running(id, job, tonumber(qtime), kind == UNQUEUED, counted)
   else
-    score = at(expiry(job), kind, counted)
+    score = ending(job, kind, counted)
     low = min(low, expiry(job))
   end
   call("ZADD", T .. ":timer", score, id)
@@ -83,7 +83,7 @@ local function wrong_job(id, job, score)
   elseif queued then
     return "it is in its queue, and not queued"
   end
-  if (kind == QUEUED or kind == SPENT) and score ~= at(expiry(job), kind, counted) then
+  if (kind == QUEUED or kind == SPENT) and score ~= ending(job, kind, counted) then
     return "its life ends at another time than its timer says"
   end
   if kind == SPENT and job.retry > 0 then return "it is active with a retry time, but never to be queued again" end
