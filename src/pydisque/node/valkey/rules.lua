@@ -382,6 +382,10 @@ local function add(p, job, n, jobs)
       entry = ending(job, QUEUED, 0)
     end
     local id = argv[p]
+    if delayed and job.delay >= job.ttl then  -- nodes refuse that, but its life ends all the same
+      job.seq = seq
+      entry = running(id, job, now + job.delay * 1000, true, 0)
+    end
     jobs[j + i], jobs[j + i + 1] = id, pack(">d", seq) .. head .. argv[p + 1]
     later[t + i], later[t + i + 1] = entry, id
     ready[i], ready[i + 1] = seq * 2, id
