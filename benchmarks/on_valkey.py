@@ -175,7 +175,7 @@ def life(servers: Servers, jobs: int, queues: int = 1) -> dict[str, Cost]:
             if queues == 1:
                 found = peer.pipe([("GETJOB", "COUNT", BATCH, "FROM", names[0])])
             else:
-                found = peer.pipe([("GETJOB", "FROM", name) for name in some(number)])
+                found = peer.pipe([("GETJOB", "NOHANG", "FROM", name) for name in some(number)])
             given.append([job[1] for jobs in found for job in jobs])
 
     def ack() -> None:

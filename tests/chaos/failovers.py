@@ -180,6 +180,7 @@ class Chaos:
 
     def _trouble(self, kind: str) -> None:
         """One fault, at times with another beside it, and wait until all is well."""
+        until(self._stores.healthy, stores.SETTLED)
         self._history.add_count(f"fault: {kind}")
         began = time.monotonic()
         beside = self._random.choice((*NODE_FAULTS, "")) if self._random.random() < 0.3 else ""
@@ -324,12 +325,18 @@ def run(plan: Plan) -> Outcome:
         stores.running(plan.topology, plan.appendonly, choose) as servers,
         _nodes(plan, servers, Path(folder)) as nodes,
     ):
-        outcome = Chaos(plan, servers, nodes).run()
-        for said in Path(folder).iterdir():
-            text = said.read_text(errors="replace")
+        logs = {file.name: file for file in Path(folder).iterdir()}
+        try:
+            outcome = Chaos(plan, servers, nodes).run()
+        except BaseException as error:
+            for name, file in logs.items():
+                error.add_note(f"{name} said last: {file.read_text(errors='replace')[-2000:]}")
+            raise
+        for name, file in logs.items():
+            text = file.read_text(errors="replace")
             if "Traceback" in text:
                 at = text.index("Traceback")
-                what = f"{said.name} said: {text[max(0, at - 500) : at + 4000]}"
+                what = f"{name} said: {text[max(0, at - 500) : at + 4000]}"
                 outcome.violations.append(Violation(what, None))
             outcome.history.add_count("lines the nodes logged", text.count("\n"))
         return outcome

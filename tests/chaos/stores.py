@@ -143,8 +143,7 @@ class Stores:
 
     def kill_primary(self, choose: Random) -> None:
         """End one at once, at times ahead of its replica; start it when its place is taken."""
-        until(self.healthy, SETTLED)
-        primary = choose.choice(self.primaries())
+        primary = choose.choice(until(self.primaries, SETTLED))
         late = self.replicas() if choose.random() < 0.5 else []
         for replica in late:
             replica.stop()
@@ -160,14 +159,14 @@ class Stores:
 
     def kill_replica(self, choose: Random) -> None:
         """End one at once, and start it again."""
-        replica = choose.choice(self.replicas())
+        replica = choose.choice(until(self.replicas, SETTLED))
         replica.kill()
         time.sleep(choose.uniform(0, 2))
         self.bring_back(replica, choose)
 
     def stop_primary(self, choose: Random) -> None:
         """SIGSTOP one for a moment, or for so long that another one takes its place."""
-        primary = choose.choice(self.primaries())
+        primary = choose.choice(until(self.primaries, SETTLED))
         primary.stop()
         time.sleep(choose.choice((choose.uniform(0.1, 1), choose.uniform(1.5, 6))))
         primary.go_on()
@@ -345,7 +344,7 @@ class Cluster(Stores):
 
     def fail_over(self, choose: Random) -> None:
         """Ask a replica for it."""
-        replica = choose.choice(self.replicas())
+        replica = choose.choice(until(self.replicas, SETTLED))
         words = ["CLUSTER", "FAILOVER", *choose.choice(([], [], ["FORCE"]))]
 
         def asked() -> bool:

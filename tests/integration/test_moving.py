@@ -215,6 +215,18 @@ def test_shards_that_are_told_in_pages(empty, monkeypatch):
     sound(empty.url)
 
 
+def test_large_bodies(empty):
+    """Bodies that are more together than Valkey would send to a node at once come all the same."""
+    bodies = [b"%d" % n * 100_000 for n in range(100, 250)]
+    with Server(store=empty.url) as node, Client(node.address) as client:
+        client.add_jobs("q", bodies)
+    told = dumped(empty.url)
+    assert [json.loads(line)["body"].encode() for line in told[2:]] == bodies
+    empty.ask("FLUSHALL")
+    assert run("load", empty.url, stdin=b"".join(told)).exit_code == 0
+    assert dumped(empty.url)[1:] == told[1:]
+
+
 # Random content
 
 NAMES = [b"a", b"b", b"\xff\x00", b"long" * 100, b""]

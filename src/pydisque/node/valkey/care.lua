@@ -1,6 +1,15 @@
 -- What operators ask for: queues told in full, what a dump holds taken in, all of it looked over. Stands in
 -- rules.lua, and knows what is known there. Each call is one moment, whatever nodes do meanwhile.
 
+-- How many jobs there are, and how many bytes one of them takes, by those looked at.
+function verbs.extent(p)
+  local count, size = call("HLEN", T .. ":jobs"), 0
+  if count == 0 then return p, {0, 0} end
+  local ids = call("HRANDFIELD", T .. ":jobs", 20)
+  for _, id in ipairs(ids) do size = size + call("HSTRLEN", T .. ":jobs", id) end
+  return p, {count, floor(size / #ids)}
+end
+
 -- cursor, count: the next cursor; name and record of each queue.
 function verbs.records(p)
   local found = call("HSCAN", T .. ":queues", argv[p], "COUNT", argv[p + 1])
@@ -35,7 +44,7 @@ local function take_in(id, s, rest, kind, qtime, noted)
   if kind < EXPIRY then
     score = running(id, job, tonumber(qtime), kind == UNQUEUED, counted)
   else
-    score = at(expiry(job), kind, counted)
+    score = ending(job, kind, counted)
     low = min(low, expiry(job))
   end
   call("ZADD", T .. ":timer", score, id)
@@ -74,7 +83,7 @@ local function wrong_job(id, job, score)
   elseif queued then
     return "it is in its queue, and not queued"
   end
-  if (kind == QUEUED or kind == SPENT) and score ~= at(expiry(job), kind, counted) then
+  if (kind == QUEUED or kind == SPENT) and score ~= ending(job, kind, counted) then
     return "its life ends at another time than its timer says"
   end
   if kind == SPENT and job.retry > 0 then return "it is active with a retry time, but never to be queued again" end

@@ -30,7 +30,7 @@ can work side by side while one after the other is replaced."""
 EPOCH = 1735689600000
 """The millisecond from which on jobs are counted."""
 
-LATEST = 2**48
+LATEST = EPOCH + 2**41 - 1
 """The latest time there is."""
 
 MOST_SHARDS = 64

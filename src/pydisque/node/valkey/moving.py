@@ -24,8 +24,9 @@ from pydisque.node.valkey.place import Place
 from pydisque.node.valkey.shard import Shard
 from pydisque.node.valkey.visit import Visit, VisitError, visiting
 
-AT_ONCE = 20_000
-"""Jobs of a shard that are told in one call, during which Valkey does nothing else."""
+AT_ONCE, AT_ONCE_SIZE = 10_000, 8 * 1024 * 1024
+"""Jobs of a shard, and bytes of them, that are told in one call, during which Valkey does nothing
+else: some 40 ms."""
 
 PAGE, EVERYTHING = 1000, 10**9
 """Elements that a scan looks at in one call, of large shards and of others."""
@@ -89,8 +90,8 @@ def distinct(jobs: Iterable[Job]) -> Iterator[Job]:
 async def _read_shard(
     visit: Visit, shard: Shard, jobs: dict[bytes, Job], queues: dict[bytes, Queue]
 ) -> None:
-    [[count, _]] = await visit.ask(shard, [b"totals", 0])
-    page = EVERYTHING if count <= AT_ONCE else PAGE
+    [[count, size]] = await visit.ask(shard, [b"extent", 0])
+    page = _page(count, size)
     async for number, told in visit.pages(
         shard,
         lambda cursor: [b"jobs", 0, cursor, page, b""],
@@ -102,6 +103,12 @@ async def _read_shard(
         else:
             for name, record in zip(told[0][::2], told[0][1::2], strict=True):
                 queues[name] = _queue(name, record)
+
+
+def _page(count: int, size: int) -> int:
+    if count <= AT_ONCE and count * size <= AT_ONCE_SIZE:
+        return EVERYTHING
+    return max(1, min(PAGE, AT_ONCE_SIZE // max(1, size)))
 
 
 def _queue(name: bytes, record: bytes) -> Queue:

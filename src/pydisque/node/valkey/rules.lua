@@ -23,7 +23,7 @@
 local LAYOUT = 1
 local EPOCH = 1735689600000    -- 2025; numbers of up to 15 digits are read much faster than longer ones
 local MOST_DUE = 200           -- entries of the timer that one call works off
-local LATEST = 2^48            -- the latest time the timer can hold, some 8,900 years from now
+local LATEST = EPOCH + 2^41 - 1  -- the latest time the timer can hold, in 2094
 local IDLE = 300000            -- after so long an empty queue is forgotten
 local LOST = 1000              -- after so long a node that was woken and has not come is given up
 local CHUNK = 1000             -- elements that one command gets at most
@@ -38,15 +38,17 @@ local call, floor, max, min, pack, unpack_  -- there only once a function runs
 
 local T, node, now, low, seq, due, argv
 
--- The timer: a time, what it is about, and whether the job has counts, in one number.
-local function at(ms, kind, counted)
+-- The timer: a time, what it is about, and whether the job has counts, in one number. Many jobs end
+-- at the same time, in whole seconds; `tie` keeps them in the order in which they came, which is where
+-- new entries are put fastest.
+local function at(ms, kind, counted, tie)
   if ms > LATEST then ms = LATEST end
-  return (ms * 8 + kind) * 2 + counted
+  return (((ms - EPOCH) * 256 + (tie or 0)) * 8 + kind) * 2 + counted
 end
 
 local function read(score)
   local rest = floor(score / 2)
-  return floor(rest / 8), rest % 8, score % 2
+  return floor(rest / 2048) + EPOCH, rest % 8, score % 2
 end
 
 -- Give a command many arguments, CHUNK at a time.
@@ -198,6 +200,11 @@ local function etime(job) return floor((job.seq / 1024 + EPOCH) / 1000) + job.tt
 
 local function expiry(job) return (etime(job) + 1) * 1000 end
 
+-- The timer's entry of a job whose life's end is what comes next.
+local function ending(job, kind, counted)
+  return at(expiry(job), kind, counted, floor(floor(job.seq / 1024) % 1000 / 4))
+end
+
 local function counts(id)
   local n, a, q, u = string.match(call("HGET", T .. ":counts", id) or "", "(%d+) (%d+) (%d+) (%d)")
   return {nacks = tonumber(n) or 0, again = tonumber(a) or 0, qtime = tonumber(q) or 0, unqueued = u == "1"}
@@ -259,7 +266,7 @@ local function queue_again(job, why)
   local ends = expiry(job)
   low = min(low, ends)
   call("ZADD", q.key, job.seq * 2 + counted, id)
-  call("ZADD", T .. ":timer", at(ends, QUEUED, counted), id)
+  call("ZADD", T .. ":timer", ending(job, QUEUED, counted), id)
   q.into, q.atime, q.dirty, q.fresh = q.into + 1, now, true, q.fresh + 1
 end
 
@@ -272,7 +279,7 @@ local function leave_queue(job)
     local unqueued = counted == 1 and counts(job.id).unqueued
     score = running(job.id, job, now + job.retry * 1000, unqueued, counted)
   else
-    score = at(expiry(job), SPENT, counted)
+    score = ending(job, SPENT, counted)
   end
   call("ZADD", T .. ":timer", score, job.id)
 end
@@ -332,13 +339,13 @@ end
 
 local function work_off()
   local head = call("ZRANGE", T .. ":timer", 0, 0, "WITHSCORES")[2]
-  low = head and floor(tonumber(head) / 16) or LATEST
+  low = head and read(tonumber(head)) or LATEST
   if low > now then return end
-  local found = call("ZRANGE", T .. ":timer", "-inf", now * 16 + 15, "BYSCORE", "LIMIT", 0, MOST_DUE, "WITHSCORES")
+  local found = call("ZRANGE", T .. ":timer", "-inf", at(now, 7, 1, 255), "BYSCORE", "LIMIT", 0, MOST_DUE, "WITHSCORES")
   low = LATEST
   for i = 1, #found, 2 do fall_due(found[i], tonumber(found[i + 1])) end
   head = call("ZRANGE", T .. ":timer", 0, 0, "WITHSCORES")[2]
-  low = min(low, head and floor(tonumber(head) / 16) or LATEST)
+  low = min(low, head and read(tonumber(head)) or LATEST)
 end
 
 -- What nodes ask for: each takes its arguments from `argv` at p, and gives the next p and its answer.
@@ -364,13 +371,21 @@ local function add(p, job, n, jobs)
   local j, t = #jobs, #later
   local delayed = job.delay > 0
   local first = seq
-  job.seq = seq + n  -- all are of this second, or the next
-  local ends = delayed and now + job.delay * 1000 or expiry(job)
-  local entry = at(ends, delayed and UNQUEUED or QUEUED, 0)
-  low = min(low, ends)
+  local entry = delayed and at(now + job.delay * 1000, UNQUEUED, 0)
+  local moment  -- for which `entry` is right
+  job.seq = seq + 1
+  low = min(low, delayed and now + job.delay * 1000 or expiry(job))
   for i = 1, 2 * n, 2 do
     seq = seq + 1
+    if not delayed and floor(seq / 4096) ~= moment then
+      moment, job.seq = floor(seq / 4096), seq
+      entry = ending(job, QUEUED, 0)
+    end
     local id = argv[p]
+    if delayed and job.delay >= job.ttl then  -- nodes refuse that, but its life ends all the same
+      job.seq = seq
+      entry = running(id, job, now + job.delay * 1000, true, 0)
+    end
     jobs[j + i], jobs[j + i + 1] = id, pack(">d", seq) .. head .. argv[p + 1]
     later[t + i], later[t + i + 1] = entry, id
     ready[i], ready[i + 1] = seq * 2, id
@@ -428,7 +443,7 @@ local function handed_out(id, seq_, ttl, retry, counted, told)
     unqueued = c.unqueued
   end
   if retry > 0 then return running(id, job, now + retry * 1000, unqueued, counted) end
-  return at(expiry(job), SPENT, counted)
+  return ending(job, SPENT, counted)
 end
 
 -- Hand out what was taken from its queue, into `given` as id and value and into `told` as the counts of

@@ -84,6 +84,7 @@ class Shard:
         self._batches: deque[Batch] = deque()
         self._under_way = 0
         self._returned: list[Batch] = []
+        self._closed: DisqueError | None = None  # why nothing is asked any more
         self._due = False  # a flush
         self._pause: asyncio.TimerHandle | None = None
 
@@ -157,7 +158,9 @@ class Shard:
             self._done(line, batch, reply[2:])
         else:
             self._failed(line, batch, reply)
-        if self._returned and not self._under_way:
+        if self._closed:
+            self.close(self._closed)
+        elif self._returned and not self._under_way:
             self._batches.extendleft(reversed(self._returned))
             self._returned = []
             self._flush_soon()
@@ -229,6 +232,11 @@ class Shard:
                     self._batches.remove(batch)
 
     def close(self, error: DisqueError) -> None:
-        """Fail whatever is asked."""
-        while self._batches:
-            self._batches.popleft().fail(error)
+        """Fail whatever is asked, also what comes back from a connection that is closed."""
+        self.lose(str(error))
+        self._closed = error
+        batches = [*self._returned, *self._batches]
+        self._returned = []
+        self._batches.clear()
+        for batch in batches:
+            batch.fail(error)

@@ -206,7 +206,7 @@ class ValkeyStore:
                 if shard.tag == tag:
                     self._woken(shard, int(clients), name)
         elif push[0] == b"sunsubscribe":
-            if (shard := self._by_channel.get(push[1])) and shard.line is line:
+            if (shard := self._by_channel.get(push[1])) and self._system.hears(shard, line):
                 self._system.stale(shard, "it moved")
         elif push[0] == b"message":
             self._system.failed_over(line)

@@ -54,6 +54,7 @@ class System:
         synced: bool,
         published: Callable[[Line, list[Any]], None],
         placed: Callable[[Shard], None],
+        listens: bool = True,
     ) -> None:
         """Prepare it.
 
@@ -63,6 +64,7 @@ class System:
             synced: whether changes have to be on disks.
             published: gets what servers say by themselves.
             placed: told of each shard that got a new place.
+            listens: whether it is to be heard what is said of shards.
         """
         self.place = place
         self.patience = patience
@@ -75,6 +77,10 @@ class System:
         self._copies: dict[Line, Copies] = {}
         self._published = published
         self._placed = placed
+        self._listens = listens
+        self._ears: dict[Line, Line] = {}
+        """By the connection on which is asked, the one on which is heard what is published: Valkey
+        hangs up on who listens when much is to be told at once, as a reply may be."""
         self._tokens: dict[Line, bytes] = {}
         self._bare: set[Line] = set()  # whose server has not our functions any more
         self._wanted = asyncio.Event()
@@ -107,7 +113,8 @@ class System:
                 await self._keeper
         for copies in self._copies.values():
             copies.close()
-        for line in [*self.lines.values(), *([self._watch] if self._watch else [])]:
+        ears = self._ears.values()
+        for line in [*self.lines.values(), *ears, *([self._watch] if self._watch else [])]:
             line.close()
         self.lines.clear()
 
@@ -151,6 +158,8 @@ class System:
         if self.lines.get(line.address) is line:
             del self.lines[line.address]
         self._tokens.pop(line, None)
+        if ear := self._ears.pop(line, None):
+            ear.close()
         if copies := self._copies.pop(line, None):
             copies.close()
         logger.warning("Valkey at %s is lost: %s", line, why)
@@ -206,23 +215,37 @@ class System:
         failure: LineLostError | None = None
         for address, shards in moved.items():
             try:
-                line = await self._line(address)
+                await self._move(shards, await self._line(address))
             except LineLostError as error:
                 failure = error
                 for shard in shards:
                     shard.lose(str(error))
-                continue
-            self._move(shards, line)
         if failure:
             raise failure
 
-    def _move(self, shards: list[Shard], line: Line) -> None:
+    async def _move(self, shards: list[Shard], line: Line) -> None:
         token = self._tokens[line]
-        for shard in shards:
-            for channel in (shard.tag + b"@" + token, shard.tag + b":due"):
-                line.ask(["SSUBSCRIBE", channel], lambda _reply: None)
+        if ear := self._ears.get(line):
+            channels = [
+                tag + end for tag in (s.tag for s in shards) for end in (b"@" + token, b":due")
+            ]
+            try:
+                await asyncio.gather(*(ear.exchange("SSUBSCRIBE", name) for name in channels))
+            except hiredis.ReplyError as error:  # it moved on meanwhile
+                raise LineLostError(str(error)) from None
+        for shard in shards if not line.closed else ():
             shard.serve_on(line, token)
             self._placed(shard)
+
+    def hears(self, shard: Shard, ear: Line) -> bool:
+        """Whether this is where it is heard what is said of a shard."""
+        return shard.line is not None and self._ears.get(shard.line) is ear
+
+    async def _listen(self, line: Line) -> None:
+        """Open the connection on which is heard what a server publishes."""
+        ear = await self._connect(line.address)
+        ear.lost = lambda _ear, why: line.abort(f"nothing can be heard of it: {why}")
+        self._ears[line] = ear
 
     async def _line(self, address: Address) -> Line:
         """A connection to a primary, on which our functions are there."""
@@ -231,6 +254,8 @@ class System:
         line = await self._connect(address)
         try:
             await self._prepare(line)
+            if self._listens:
+                await self._listen(line)
         except BaseException:
             line.close()
             raise
