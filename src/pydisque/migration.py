@@ -34,6 +34,7 @@ from pydisque.migration_plan import (
     Standing,
     Survey,
     adding,
+    comes_back_soon,
     decide,
     is_doubtful,
     judge,
@@ -235,26 +236,15 @@ class Move:
             self._move(sorted(taken, key=lambda found: found.job.info.ctime))
 
     def _take(self, node: SourceNode, ids: list[bytes]) -> list[Found]:
-        """Take jobs out of their queue; those that were still in it are ours for their RETRY.
-
-        DEQUEUE tells that, and WORKING starts the RETRY anew, which DEQUEUE does not do on a real
-        Disque. It is refused in the second half of a TTL; then there is what is left of the RETRY.
-        """
+        """Take jobs out of their queue; those that were still in it are ours for their RETRY."""
         self._journal.taking(ids)
-        steps = (commands.dequeue, commands.working, commands.show)
-        results = node.run([step(job_id) for job_id in ids for step in steps])
-        found = []
-        lost = []
-        for job_id, (was_queued, _, info) in zip(ids, _rows(results, len(steps)), strict=True):
-            for result in (was_queued, info):
-                if isinstance(result, Exception):
-                    raise result
-            if was_queued and info:
-                found.append(Found(Judged(Standing.QUEUED, info), self._holders(node, info)))
-            else:
-                lost.append(job_id)
-        self._journal.done(lost)
-        return found
+        steps = [step(job_id) for job_id in ids for step in (commands.dequeue, commands.show)]
+        results = node.ask(*steps)
+        shown = [info for was_queued, info in _pairs(results) if was_queued and info]
+        self._journal.done(set(ids) - {info.id for info in shown})
+        # Not of the others: on a real Disque it would take them out of another node's queue.
+        node.run([commands.working(info.id) for info in shown if comes_back_soon(info)])
+        return [Found(Judged(Standing.QUEUED, i), self._holders(node, i)) for i in shown]
 
     def _holders(self, first: SourceNode, info: Any) -> list[SourceNode]:
         """Those who may have a copy of a job."""
@@ -392,5 +382,5 @@ def _is_single(result: bytes | Exception) -> bool:
     return not isinstance(result, Exception) and at_most_once(result)
 
 
-def _rows(results: list[Any], width: int) -> list[list[Any]]:
-    return [results[start : start + width] for start in range(0, len(results), width)]
+def _pairs(results: list[Any]) -> Iterator[tuple[Any, Any]]:
+    return zip(results[::2], results[1::2], strict=True)

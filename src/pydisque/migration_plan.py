@@ -117,6 +117,15 @@ def decide(judged: Judged, active: str) -> Next:
             return Next.LEAVE
 
 
+def comes_back_soon(info: JobInfo) -> bool:
+    """Whether a job that was taken out of its queue may be back before it is moved.
+
+    Its RETRY began when it was queued, on a real Disque, and does not begin anew with DEQUEUE. That
+    is what WORKING is for; it is refused in the second half of a TTL.
+    """
+    return _due(info) < MARGIN
+
+
 def adding(job: Judged, replicate: int | None = None) -> Command[bytes]:
     """What adds a job at the target with what is left of its time; its TTL must be 1 s or more."""
     info = job.info

@@ -19,6 +19,7 @@ from pydisque.migration_plan import (
     Standing,
     Survey,
     adding,
+    comes_back_soon,
     decide,
     is_doubtful,
     judge,
@@ -105,6 +106,13 @@ def test_what_is_done(standing, due, by_active):
     """Delayed jobs are moved in good time, active ones as asked, spent ones never."""
     for active, what in by_active.items():
         assert decide(Judged(standing, ACTIVE, due), active) is what
+
+
+def test_what_comes_back_soon():
+    """A job that was taken is ours for a while; for longer if its RETRY is nearly over."""
+    assert comes_back_soon(view(due=MARGIN - 1))
+    assert not comes_back_soon(view(due=MARGIN))
+    assert not comes_back_soon(view(retry=0))
 
 
 def test_what_is_added():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from pydisque import __version__
-from pydisque.cli import data, dead, demo, serve, worker
+from pydisque.cli import data, dead, demo, migrate, serve, worker
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,6 +25,7 @@ for command in (
     data.check,
     data.dump,
     data.load,
+    migrate.migrate,
     demo.demo,
 ):
     main.add_command(command)
