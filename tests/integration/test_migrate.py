@@ -450,6 +450,26 @@ def test_a_source_node_that_is_down(target, queue):
     )
 
 
+def test_a_cluster_without_one_of_its_nodes(target, queue):
+    """What a dead node of a cluster had queued is moved once the others have it queued."""
+    if reason := lacks("disque-3"):
+        pytest.skip(reason)
+    with running("disque-3") as old:
+        *alive, dead = old.addresses
+        for number in range(20):
+            ask(dead, "ADDJOB", queue, f"{number}", 1000, "REPLICATE", 3, "RETRY", 3)
+        with pytest.raises(ConnectionResetError):
+            ask(dead, "SHUTDOWN")
+        result = subprocess.run(
+            [*COMMAND, alive[0], "--to", address(target)],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert infos(alive, queue) == []
+    assert (result.returncode, result.stdout) == (1, "moved: 20 jobs (20 queued)\n")
+    assert f"not asked, and its jobs are not moved: {dead}: " in result.stderr
+    assert bodies(address(target), queue) == {b"%d" % n: 1 for n in range(20)}
+
+
 def test_a_source_that_dies(target, queue):
     """When a node of the source goes away meanwhile that is one plain line, and exit code 1."""
     with NodeProcess() as old, Client(old.address) as client:
