@@ -184,15 +184,14 @@ class Move:
             for name, queue in queues.items()
             if queue.length
         }
-        for batch in self._others():
+        for batch in self._jobs("active", "wait-repl"):
             for found in batch:
                 if found.job.standing is not Standing.QUEUED:
                     jobs.setdefault(found.job.info.queue, Counter())[found.job.standing] += 1
         return Survey(queues, jobs)
 
-    def _others(self) -> Iterator[list[Found]]:
-        """The jobs that are in no queue of some node, each once, some at a time."""
-        states = ("active", "wait-repl")
+    def _jobs(self, *states: str) -> Iterator[list[Found]]:
+        """The jobs that some node has in one of these states, each once, some at a time."""
         for node in self._nodes:
             for name in self._wanted or (None,):
                 scan = partial(commands.jscan, count=PAGE, queue=name, state=states)
@@ -224,27 +223,34 @@ class Move:
         """Move the jobs of a queue, oldest first, until none is left or it is closed."""
         self._count = FEW
         while queue not in self.closed and not self.stop.is_set():
-            taken: list[Found] = []
+            taken: dict[bytes, Found] = {}
             seen = 0
             for node in self._nodes:
                 [jobs] = node.ask(commands.qpeek(queue, self._count))
-                taken += self._take(node, [job.id for job in jobs])
+                self._take(node, [job.id for job in jobs], taken)
                 seen += len(jobs)
                 self._fit([len(job.body) for job in jobs])
             if not seen:
                 return
-            self._move(sorted(taken, key=lambda found: found.job.info.ctime))
+            self._move(sorted(taken.values(), key=lambda found: found.job.info.ctime))
 
-    def _take(self, node: SourceNode, ids: list[bytes]) -> list[Found]:
-        """Take jobs out of their queue; those that were still in it are ours for their RETRY."""
-        self._journal.taking(ids)
-        steps = [step(job_id) for job_id in ids for step in (commands.dequeue, commands.show)]
-        results = node.ask(*steps)
-        shown = [info for was_queued, info in _pairs(results) if was_queued and info]
-        self._journal.done(set(ids) - {info.id for info in shown})
+    def _take(self, node: SourceNode, ids: list[bytes], taken: dict[bytes, Found]) -> None:
+        """Take jobs out of their queue; those that were still in it are ours for their RETRY.
+
+        Two nodes may have queued the same job; it is taken from both, and counts once.
+        """
+        new = [job_id for job_id in ids if job_id not in taken]
+        self._journal.taking(new)
+        steps = [step(job_id) for job_id in new for step in (commands.dequeue, commands.show)]
+        results = node.ask(*steps, *(commands.dequeue(job_id) for job_id in ids if job_id in taken))
+        pairs = zip(results[: len(steps) : 2], results[1 : len(steps) : 2], strict=True)
+        shown = [info for was_queued, info in pairs if was_queued and info]
+        self._journal.done(set(new) - {info.id for info in shown})
         # Not of the others: on a real Disque it would take them out of another node's queue.
         node.run([commands.working(info.id) for info in shown if comes_back_soon(info)])
-        return [Found(Judged(Standing.QUEUED, i), self._holders(node, i)) for i in shown]
+        for info in shown:
+            job = Judged(Standing.QUEUED, info)
+            taken[info.id] = Found(job, self._holders(node, info))
 
     def _holders(self, first: SourceNode, info: Any) -> list[SourceNode]:
         """Those who may have a copy of a job."""
@@ -252,9 +258,12 @@ class Move:
         return [first, *(node for node in nodes if node is not None and node is not first)]
 
     def _move_others(self) -> int:
-        """Move jobs that are delayed or active, as far as they are to be; how many to wait for."""
+        """Move jobs that are delayed or active, as far as they are to be; how many to wait for.
+
+        Jobs that were queued meanwhile are looked for as well, or they would be overlooked.
+        """
         waiting = 0
-        for batch in self._others():
+        for batch in self._jobs("active", "queued", "wait-repl"):
             if self.stop.is_set():
                 break
             wanted = [found for found in batch if found.job.info.queue not in self.closed]
@@ -380,7 +389,3 @@ def _is_id(result: bytes | Exception) -> bool:
 
 def _is_single(result: bytes | Exception) -> bool:
     return not isinstance(result, Exception) and at_most_once(result)
-
-
-def _pairs(results: list[Any]) -> Iterator[tuple[Any, Any]]:
-    return zip(results[::2], results[1::2], strict=True)

@@ -371,6 +371,24 @@ def test_killed_after_a_job_was_taken(server, source, target, queue, tmp_path, m
     assert [info.body for info in infos(server.addresses, queue)] == [b"once"]
 
 
+def test_a_job_that_is_queued_while_it_looks(server, source, target, queue, move, monkeypatch):
+    """One that comes back after its queue was emptied, and before it is looked for, is moved."""
+    source.add_job(queue, "body", retry=300)
+    job_id = fetched(source, queue)
+    with Journal() as journal:
+        moving = move(journal)
+        look = moving._move_others
+
+        def come_back() -> int:
+            monkeypatch.setattr(moving, "_move_others", look)
+            source.enqueue(job_id)
+            return look()
+
+        monkeypatch.setattr(moving, "_move_others", come_back)
+        moving.run()
+    assert bodies(address(target), queue) == {b"body": 1}
+
+
 def test_an_earlier_run_is_told(server, source, target, queue, migrate, tmp_path):
     """The command says of each job what became of it in a run that was cut off."""
     added, touched = (source.add_job(queue, body).decode() for body in ("added", "touched"))
@@ -398,8 +416,7 @@ def test_killed_again_and_again(server, target, queue, tmp_path):
         client.add_jobs(queue, wanted, retry=2, asynchronous=True)
     where = (server.addresses[0], "--to", address(target), "--queue", queue)
     words = [*COMMAND, *where, "--journal", str(tmp_path / "journal")]
-    told: set[str] = set()
-    kills = 0
+    told = kills = 0
     while True:
         before = target.qlen(queue)
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -409,13 +426,13 @@ def test_killed_again_and_again(server, target, queue, tmp_path):
             process.kill()
             kills += 1
         _, stderr = process.communicate(timeout=60)
-        told |= set(re.findall(r"may be at both.*: (D-\S+)", stderr))
+        told += len(re.findall(r"may be at both", stderr))
         if process.returncode == 0:
             break
         assert process.returncode in (-signal.SIGKILL, 0), stderr
     found = bodies(address(target), queue)
     assert set(found) == wanted
-    assert sum(count - 1 for count in found.values()) <= len(told)
+    assert sum(count - 1 for count in found.values()) <= told
     assert until(lambda: not infos(server.addresses, queue))
 
 
