@@ -14,10 +14,10 @@ def test_without_steps_a_queue_is_alone():
     assert {steps.queue_for("q", priority) for priority in (-5, 0, 5)} == {"q"}
 
 
-@pytest.mark.parametrize(
-    ("priority", "queue"),
-    [(100, "q:p50"), (50, "q:p50"), (49, "q:p1"), (1, "q:p1"), (0, "q"), (-1, "q:p-9"), (-99, "q:p-9")],
-)  # fmt: skip
+REACHED = {100: "q:p50", 50: "q:p50", 49: "q:p1", 1: "q:p1", 0: "q", -1: "q:p-9", -99: "q:p-9"}
+
+
+@pytest.mark.parametrize(("priority", "queue"), REACHED.items())
 def test_a_job_goes_to_the_highest_step_it_reaches(priority, queue):
     """And what reaches none goes to the lowest."""
     steps = Steps([1, 50, -9])

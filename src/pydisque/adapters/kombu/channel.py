@@ -18,7 +18,6 @@ from pydisque.adapters.kombu.intake import Intake
 from pydisque.adapters.kombu.wire import decode, encode, job_options, priority_of
 from pydisque.adapters.steps import Steps
 from pydisque.client import ReceivedJob
-from pydisque.dead_letters import BATCH
 from pydisque.worker.handler import Dead, Retry
 from pydisque.worker.job import WorkerJob
 
@@ -26,6 +25,9 @@ if TYPE_CHECKING:
     from pydisque.adapters.kombu.transport import Transport
 
 MAX_PRIORITY = "x-max-priority"
+
+# Jobs looked at, or acknowledged, in one go when a queue is purged.
+BATCH = 1000
 
 
 class QoS:
@@ -163,11 +165,12 @@ class Channel(_Base):
         return sum(self.client.qlen(name) for name in self._steps(queue).of(queue))
 
     def _purge(self, queue: str) -> int:
+        """Acknowledge what is queued, of a paused queue too; how much that was."""
         purged = 0
         for name in self._steps(queue).of(queue):
-            while jobs := self.client.get_job([name], count=BATCH, nohang=True):
-                self.client.ack_job(*(job.id for job in jobs))
-                purged += len(jobs)
+            ids = list(dict.fromkeys(self.client.iter_jobs(name, state="queued", count=BATCH)))
+            for start in range(0, len(ids), BATCH):
+                purged += self.client.ack_job(*ids[start : start + BATCH])
         return purged
 
     def _steps(self, queue: str) -> Steps:

@@ -22,6 +22,7 @@ from time import monotonic
 from typing import Any
 
 import uvloop
+from kombu.utils.compat import detect_environment
 
 from pydisque.adapters.kombu.wire import Options
 from pydisque.dead_letters import encoded, queue_for
@@ -170,7 +171,18 @@ class Engine:
     """The thread in which all intakes of a transport run."""
 
     def __init__(self) -> None:
-        """Start it."""
+        """Start it.
+
+        Raises:
+            RuntimeError: Threads are greenlets here, which its loop would stop for good.
+        """
+        detect: Any = detect_environment  # it has no types
+        patched = detect()
+        if patched != "default":
+            raise RuntimeError(
+                f"messages cannot be consumed from Disque under {patched}; "
+                "use Celery's pool threads, prefork or solo"
+            )
         self.bell = Bell()
         self._pid = os.getpid()
         self._loop = uvloop.new_event_loop()
