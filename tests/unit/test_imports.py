@@ -114,6 +114,15 @@ ADAPTER_LAYERS = [
     "kombu/channel",
     "kombu/transport",
     "kombu/__init__",
+    "django/api",
+    "django/apps",
+    "django/call",
+    "django/backend",
+    "django/__init__",
+    "django/worker",
+    "django/management/__init__",
+    "django/management/commands/__init__",
+    "django/management/commands/disque_worker",
 ]
 
 PURE = [
@@ -137,7 +146,7 @@ PURE = [
     ),
     *("envelope", "dead_letters", "worker/job", "worker/handler", "worker/verdict"),
     *("worker/settle", "worker/leases", "worker/appetite", "worker/plan"),
-    *("adapters/steps", "adapters/kombu/wire"),
+    *("adapters/steps", "adapters/kombu/wire", "adapters/django/call"),
 ]
 NOT_IN_PURE = {"asyncio", "socket", "select", "sqlite3", "time", "random", "redis", "hiredis", "os"}
 
