@@ -37,5 +37,5 @@ def test_what_is_no_call_is_told(body):
 
 def test_an_option_there_is_not_is_refused():
     """By its name, with those there are."""
-    with pytest.raises(ValueError, match="no such option: host; there are client, .*nodes"):
+    with pytest.raises(ValueError, match=r"no such option: host; there are client, .*nodes"):
         Options.of({"host": "h"})

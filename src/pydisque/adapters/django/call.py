@@ -88,6 +88,8 @@ def job_options(options: Options, run_after: datetime | None, now: datetime) -> 
     """What ADDJOB is to be given for a call that may begin then."""
     delay = 0 if run_after is None else max(0, ceil((run_after - now).total_seconds()))
     given = {
-        "retry": options.retry, "ttl": options.ttl + delay, "replicate": options.replicate
-    }  # fmt: skip
+        "retry": options.retry,
+        "ttl": options.ttl + delay,
+        "replicate": options.replicate if options.retry else 1,
+    }
     return given | {"delay": delay} if delay else given

@@ -67,8 +67,8 @@ class QoS:
             self.reject(tag, requeue=True)
         return []
 
-    def restore_unacked_once(self, _stderr: Any = None) -> None:
-        """The channel ends: the intake gives back what it fetched, and here is the rest."""
+    def restore_unacked_once(self) -> None:
+        """The channel ends: the intake has given back what it fetched, and here is the rest."""
         got = [job for job in self._jobs.values() if isinstance(job, ReceivedJob)]
         self._channel.client.put_back(got)
         self._jobs.clear()
@@ -260,14 +260,21 @@ class Channel(_Base):
 
     def close(self) -> None:
         """End it: what was not acknowledged is delivered again."""
-        if not self.closed and self._intake is not None and self.connection is not None:
-            if self.connection.engine.is_ours:
-                for queue in list(self._callbacks):
-                    if queue in self.connection.passing:
-                        self._bindings.withdraw(queue)
-            self._intake.close()
+        if not self.closed:
             self._consumers.clear()
+            if self.connection is not None and self.connection.is_ours:
+                self._end()
+            self._qos = None
         super().close()
+
+    def _end(self) -> None:
+        for queue in list(self._callbacks):
+            if queue in self.connection.passing:
+                self._bindings.withdraw(queue)
+        if self._intake is not None:
+            self._intake.close()
+        if self._qos is not None:
+            self._qos.restore_unacked_once()
 
 
 _NO_STEPS = Steps()

@@ -26,6 +26,7 @@ from kombu.utils.compat import detect_environment
 
 from pydisque.adapters.kombu.wire import Options
 from pydisque.dead_letters import encoded, queue_for
+from pydisque.errors import ConnectionLostError
 from pydisque.worker.appetite import Appetite
 from pydisque.worker.core import LAST_ANSWERS, Core
 from pydisque.worker.executor import Report, StaleError
@@ -184,16 +185,10 @@ class Engine:
                 "use Celery's pool threads, prefork or solo"
             )
         self.bell = Bell()
-        self._pid = os.getpid()
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="pydisque-kombu", daemon=True)
         self._thread.start()
         _ENGINES.add(self)
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether it runs in this process; after a fork it is the parent's."""
-        return self._pid == os.getpid()
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> concurrent.futures.Future[Any]:
         """Begin something in the thread."""
@@ -206,10 +201,9 @@ class Engine:
 
     def close(self) -> None:
         """End the thread."""
-        if self.is_ours:
-            self.call(self._loop.stop)
-            self._thread.join(LAST_ANSWERS)
-            self.bell.close()
+        self.call(self._loop.stop)
+        self._thread.join(LAST_ANSWERS)
+        self.bell.close()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -254,9 +248,14 @@ class Intake:
         self._done.add_done_callback(lambda _: engine.bell.ring())
 
     def check(self) -> None:
-        """Raise what has ended it, if something has."""
+        """Raise an error if it has ended.
+
+        Raises:
+            ConnectionLostError: With what has ended it; kombu will make a new connection.
+        """
         if self._done.done():
-            self._done.result()
+            error = self._done.exception()
+            raise ConnectionLostError(f"fetching has ended: {error}", sent=False) from error
 
     def want(self, queue: str, names: Sequence[str]) -> None:
         """Fetch messages of a queue, which goes by these names, the most important first."""
@@ -282,10 +281,9 @@ class Intake:
 
     def close(self) -> None:
         """Give back what is not answered for, and wait until the node was told of the rest."""
-        if self._engine.is_ours:
-            self._engine.call(self._core.stop)
-            self._engine.call(self._core.hurry)
-            concurrent.futures.wait([self._done], LAST_ANSWERS * 2)
+        self._engine.call(self._core.stop)
+        self._engine.call(self._core.hurry)
+        concurrent.futures.wait([self._done], LAST_ANSWERS * 2)
 
     def _new_plan(self) -> Plan:
         """By queue there are names, here the names are needed by importance."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 from time import monotonic
 from typing import Any
@@ -61,9 +62,15 @@ class Transport(_Base):
         self.steps: dict[str, Steps] = {}
         self.passing: set[str] = set()
         """Queues that live as long as their consumers."""
+        self._pid = os.getpid()
         self._engine: Engine | None = None
         self._announcing = False
         self._hub: Any = None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it was made in this process; after a fork what is in hand is the parent's."""
+        return self._pid == os.getpid()
 
     @property
     def engine(self) -> Engine:
@@ -87,14 +94,12 @@ class Transport(_Base):
 
     def close_connection(self, connection: Any) -> None:
         """Give back what was fetched, and close what is open."""
-        engine, self._engine = self._engine, None
-        if engine is not None and not engine.is_ours:
-            return  # we are a child, and all this is the parent's
-        self._engine = engine
         self.unregister_from_event_loop(connection, self._hub)
         super().close_connection(connection)
+        if not self.is_ours:
+            return
         self.bindings.withdraw_all()
-        self._engine = None
+        engine, self._engine = self._engine, None
         if engine is not None:
             engine.close()
         self.disque.close()
@@ -143,7 +148,7 @@ class Transport(_Base):
 
     def unregister_from_event_loop(self, connection: Any, loop: Any) -> None:
         """Have it call us no more."""
-        if loop is not None and self._engine is not None:
+        if loop is not None and self._engine is not None and self.is_ours:
             with contextlib.suppress(Exception):  # the hub may be closed already
                 loop.remove_reader(self._engine.bell)
         self._hub = None

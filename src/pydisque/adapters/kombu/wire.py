@@ -77,7 +77,7 @@ def job_options(message: Mapping[str, Any], options: Options, now: float) -> dic
     given: dict[str, Any] = {
         "retry": options.retry,
         "ttl": life_of(message, options.ttl) + delay,
-        "replicate": options.replicate,
+        "replicate": options.replicate if options.retry else 1,
     }
     return given | {"delay": delay} if delay else given
 
