@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from pydisque.adapters.kombu.wire import YEAR, Options, decode, encode, job_options, safe_url
+from pydisque.adapters.kombu.wire import (
+    YEAR,
+    Options,
+    decode,
+    encode,
+    job_options,
+    nodes_of,
+    safe_url,
+)
 
 NOW = 1_700_000_000.0  # 2023-11-14T22:13:20Z
 
@@ -39,6 +47,12 @@ def test_a_message_that_expires_has_that_life():
     assert job_options(message(expiration="90500"), Options(), NOW)["ttl"] == 90
     assert job_options(message(expiration="1"), Options(), NOW)["ttl"] == 1
     assert job_options(message(expiration="x"), Options(ttl=7), NOW)["ttl"] == 7
+
+
+def test_a_task_that_expires_is_its_workers_business():
+    """Its job lives on, or the lease of a long task could not be renewed to its end."""
+    task = message(expiration="60000") | {"headers": {"expires": "2023-11-14T22:14:20+00:00"}}
+    assert job_options(task, Options(), NOW)["ttl"] == YEAR
 
 
 def test_options_of_other_transports_are_ignored():
@@ -79,3 +93,18 @@ def test_a_message_comes_back_as_it_was():
 def test_no_password_is_shown(nodes, shown):
     """Celery prints the URL when a worker starts."""
     assert safe_url(nodes, "**") == shown
+
+
+@pytest.mark.parametrize(
+    ("url", "node"),
+    [
+        ("disque://h:1,i:2/", "disque://h:1,i:2/"),
+        ("disque://", "disque://localhost"),
+        ("disques:///", "disques://localhost"),
+        ("h", "h:5"),
+        ("h:1", "h:1"),
+    ],
+)
+def test_a_url_may_say_little(url, node):
+    """As those of kombu's other transports may."""
+    assert nodes_of([url], 5) == [node]

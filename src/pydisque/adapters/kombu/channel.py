@@ -47,7 +47,8 @@ class QoS:
     @prefetch_count.setter
     def prefetch_count(self, count: int) -> None:
         self._prefetch_count = count
-        self._channel.intake.limit(count)
+        if not self._channel.closed:
+            self._channel.intake.limit(count)
 
     def append(self, job: WorkerJob | ReceivedJob, tag: str) -> None:
         """One more is in hand."""

@@ -21,7 +21,7 @@ from pydisque import __version__
 from pydisque.adapters.kombu.bindings import REPEAT, Bindings
 from pydisque.adapters.kombu.channel import Channel
 from pydisque.adapters.kombu.intake import Engine
-from pydisque.adapters.kombu.wire import Options, safe_url
+from pydisque.adapters.kombu.wire import Options, nodes_of, safe_url
 from pydisque.adapters.steps import Steps
 from pydisque.client import Client
 
@@ -53,10 +53,8 @@ class Transport(_Base):
         options = Options.of(client.transport_options)
         tls = client.ssl if isinstance(client.ssl, dict) else {"ssl": True} if client.ssl else {}
         self.options = options.with_client(tls, client.connect_timeout)
-        self.nodes: list[str] = [
-            each if "://" in each or ":" in each else f"{each}:{client.port or self.default_port}"
-            for each in client.alt or [client.hostname]
-        ]
+        urls = client.alt or [client.hostname or "localhost"]
+        self.nodes = nodes_of(urls, client.port or self.default_port)
         self.disque = Client(self.nodes, **self.options.client)
         self.bindings = Bindings(self.disque)
         self.steps: dict[str, Steps] = {}
@@ -99,7 +97,7 @@ class Transport(_Base):
         if not self.is_ours:
             return
         self.bindings.withdraw_all()
-        engine, self._engine = self._engine, None
+        engine, self._engine, self._announcing = self._engine, None, False
         if engine is not None:
             engine.close()
         self.disque.close()

@@ -97,7 +97,13 @@ def delay_of(message: Mapping[str, Any], now: float) -> int:
 
 
 def life_of(message: Mapping[str, Any], ttl: int) -> int:
-    """Seconds that a message may wait: what it says of itself, which is in milliseconds."""
+    """Seconds that a message may live: what it says of itself, which is in milliseconds.
+
+    A task of Celery that expires is dropped by its worker, which tells so. Its job lives on: no
+    lease is renewed when half of a life is over, and a task may run for long.
+    """
+    if (message.get("headers") or {}).get("expires"):
+        return ttl
     try:
         return max(1, int(message["properties"]["expiration"]) // 1000)
     except (KeyError, TypeError, ValueError):
@@ -110,6 +116,18 @@ def priority_of(message: Mapping[str, Any]) -> int:
         return max(0, int(message["properties"]["priority"]))
     except (KeyError, TypeError, ValueError):
         return 0
+
+
+def nodes_of(urls: Iterable[str], port: int) -> list[str]:
+    """The nodes of URLs as kombu has them, where localhost may be left out."""
+    return [_node_of(url, port) for url in urls]
+
+
+def _node_of(url: str, port: int) -> str:
+    scheme, separator, rest = url.partition("://")
+    if separator:
+        return url if rest.strip("/") else f"{scheme}://localhost"
+    return url if ":" in url else f"{url}:{port}"
 
 
 def safe_url(nodes: Iterable[str], mask: str) -> str:
