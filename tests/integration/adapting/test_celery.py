@@ -79,7 +79,7 @@ def test_the_server_keeps_what_is_not_due(program, work, noted, disque_client):
 def test_what_a_worker_has_is_its_own(program, work, noted, disque_client):
     """A task longer than its lease runs once; what waits behind it goes back at the end."""
     worker = work("-c", "1", "--pool", "solo")
-    program.slow.delay(3.5)  # with leases of 2 s
+    program.slow.delay(4.2)  # with leases of 2 s
     noted(1, "begins")
     for number in range(5):
         program.count.delay(number)
@@ -87,7 +87,7 @@ def test_what_a_worker_has_is_its_own(program, work, noted, disque_client):
     time.sleep(2.2)
     assert disque_client.qlen("celery") == 2
     assert worker.terminate() == 0
-    assert noted(1) == ["begins 3.5", "ends 3.5"]
+    assert noted(1) == ["begins 4.2", "ends 4.2"]
     assert disque_client.qlen("celery") == 5
 
 
@@ -106,10 +106,11 @@ def test_a_worker_can_be_talked_to(program, work, noted, disque_client):
     disque_client.pause("celery", kw_out=True)
     program.count.delay(7)
     time.sleep(0.2)
+    assert disque_client.qlen("celery") == 1
     disque_client.pause("celery", kw_none=True)
     noted(7)
-    [counted] = disque_client.qpeek("celery:dead", 2)
-    assert b"no.such.task" in counted.body
+    [letter] = disque_client.qpeek("celery:dead", 2)
+    assert b"no.such.task" in letter.body
 
 
 def test_a_worker_outlives_its_node(program, work, noted, node, monkeypatch):

@@ -156,9 +156,12 @@ class Transport(_Base):
 
         A task may run in this very call, and a worker may be told to stop during it.
         """
-        if not self._pass_on():
-            self.engine.bell.hush()
-            self._pass_on()
+        if self._pass_on():
+            return
+        bell = self.engine.bell
+        bell.hush()
+        if self._pass_on():  # it came just before the hush, which may not be its end
+            bell.ring()
 
     # What kombu shows
 
