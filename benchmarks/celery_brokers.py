@@ -44,7 +44,8 @@ def main(only: str, rounds: int, jobs_scale: float, latency_jobs: int) -> None:
     console.print(table(everyone))
     for results in everyone:
         if results.trouble:
-            console.print(f"{results.label}: {results.trouble}", markup=False)
+            where = f"{results.label}, {results.contender.server}"
+            console.print(f"{where}: {results.trouble}", markup=False, highlight=False)
     console.print(f"Valkey {server_version(server)}, load {os.getloadavg()[0]:.1f}")
 
 
