@@ -19,3 +19,6 @@ TaskContext: Any = _base.TaskContext
 TaskError: Any = _base.TaskError
 TaskResult: Any = _base.TaskResult
 TaskResultStatus: Any = _base.TaskResultStatus
+
+if not hasattr(TaskResultStatus, "SUCCESSFUL"):  # or tasks would fail after they have run
+    raise ImportError("this django-tasks is too old, 0.12 or later is needed")

@@ -85,11 +85,12 @@ class TaskWorker(Worker):
             if self._is_last(job, error):
                 result.errors.append(_error(error))
                 _finish(result, TaskResultStatus.FAILED)
-                signals.task_finished.send(backend, task_result=result)
+                signals.task_finished.send_robust(backend, task_result=result)
             raise
+        # It has run: a receiver that raises is only logged, or it would run again.
         object.__setattr__(result, "_return_value", value)
         _finish(result, TaskResultStatus.SUCCESSFUL)
-        signals.task_finished.send(backend, task_result=result)
+        signals.task_finished.send_robust(backend, task_result=result)
 
     def _result_of(self, job: WorkerJob) -> Any:
         """What a task may know of its call.
