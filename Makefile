@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST ?= $(BIN)/python -m pytest -n 2
 
-.PHONY: help demo test lint format types unit bench bench-valkey bench-workers fuzz chaos chaos-workers chaos-valkey soak docs clean
+.PHONY: help demo test lint format types unit bench bench-valkey bench-workers bench-celery fuzz chaos chaos-workers chaos-valkey soak docs clean
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
@@ -51,6 +51,9 @@ $(RIVALS)/.%: benchmarks/rivals/requirements-%.txt
 
 bench-workers: $(VENV)/.base $(RIVALS)/.main $(RIVALS)/.arq $(RIVALS)/.saq  ## our worker beside RQ, Celery and others; OPTIONS="--only NAME,... --rounds N --json"
 	$(BIN)/python benchmarks/workers.py $(OPTIONS)
+
+bench-celery: $(VENV)/.dev $(RIVALS)/.main  ## Celery on our node beside Celery on Valkey; OPTIONS="--only VARIANT,... --rounds N"
+	$(BIN)/python benchmarks/celery_brokers.py $(OPTIONS)
 
 fuzz: $(VENV)/.dev  ## a million random and mutated requests at a node's port
 	$(BIN)/python tests/fuzz/fuzz_node.py

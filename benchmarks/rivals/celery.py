@@ -4,7 +4,7 @@ One process: the pool "solo", which runs jobs in the worker's own process; "thre
 pool of one are there as variants. Results are off and many messages are prefetched, as its
 documentation advises for short jobs; gossip, mingle and heartbeat are off as there is one worker.
 Messages are acknowledged before the job runs, which is the default: a job whose worker dies during
-it is lost.
+it is lost. With "-late" at the end of the variant they are acknowledged after it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ app.conf.update(
     task_default_queue="bench",
     task_ignore_result=True,
     worker_prefetch_multiplier=128,
+    task_acks_late=setting.VARIANT.endswith("-late"),
     broker_connection_retry_on_startup=True,
 )
 
@@ -35,7 +36,11 @@ def producer():
 
 
 def work() -> None:
-    pool, _, concurrency = (setting.VARIANT or "solo-1").partition("-")
+    start("rivals.celery")
+
+
+def start(module: str) -> None:
+    pool, concurrency, *_ = (setting.VARIANT or "solo-1").split("-")
     options = ("--pool", pool, "--concurrency", concurrency, "--loglevel", "WARNING")
     quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat")
-    setting.become("celery", "-A", "rivals.celery", "worker", *options, *quiet)
+    setting.become("celery", "-A", module, "worker", *options, *quiet)

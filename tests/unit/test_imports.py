@@ -114,6 +114,28 @@ WORKER_LAYERS = [
     "worker",
 ]
 
+# The same for the adapters, which may also import all of the client and the worker; none of those
+# imports an adapter.
+ADAPTER_LAYERS = [
+    "steps",
+    "aliases",
+    "kombu/wire",
+    "kombu/bindings",
+    "kombu/intake",
+    "kombu/channel",
+    "kombu/transport",
+    "kombu/__init__",
+    "django/api",
+    "django/apps",
+    "django/call",
+    "django/backend",
+    "django/__init__",
+    "django/worker",
+    "django/management/__init__",
+    "django/management/commands/__init__",
+    "django/management/commands/disque_worker",
+]
+
 PURE = [
     *("arguments", "replies", "addresses", "binding", "command", "commands", "nodes", "journey"),
     *("put_back", "migration_plan"),
@@ -139,6 +161,7 @@ PURE = [
     ),
     *("envelope", "dead_letters", "worker/job", "worker/handler", "worker/verdict"),
     *("worker/settle", "worker/leases", "worker/appetite", "worker/plan"),
+    *("adapters/steps", "adapters/kombu/wire", "adapters/django/call"),
 ]
 NOT_IN_PURE = {"asyncio", "socket", "select", "sqlite3", "time", "random", "redis", "hiredis", "os"}
 
@@ -201,6 +224,20 @@ def test_a_module_of_the_worker_imports_only_what_is_below_it(name):
     assert ours <= below
 
 
+@pytest.mark.parametrize("name", ADAPTER_LAYERS)
+def test_a_module_of_an_adapter_imports_only_what_is_below_it(name):
+    """No file of an adapter calls upward or knows the node."""
+    below = {module_of(other) for other in ADAPTER_LAYERS[: ADAPTER_LAYERS.index(name)]}
+    below |= {f"pydisque.{other}" for other in LAYERS} | {"pydisque.__version__"}
+    below |= {f"pydisque.worker.{other}" for other in WORKER_LAYERS} | {"pydisque.adapters"}
+    ours = {m for m in imports_of(ROOT / "adapters" / f"{name}.py") if m.startswith("pydisque")}
+    assert ours <= below
+
+
+def module_of(adapter: str) -> str:
+    return f"pydisque.adapters.{adapter.replace('/', '.')}"
+
+
 def test_every_module_has_its_layer():
     """A new file of the client, the node or the worker is put into one of the lists above."""
     tools = {"__init__", "__main__", "demo", "logs", "pytest_plugin", "systemd", "testing"}
@@ -210,6 +247,9 @@ def test_every_module_has_its_layer():
     assert valkey - {"__init__"} == set(VALKEY_LAYERS)
     worker = {path.stem for path in (ROOT / "worker").glob("*.py")}
     assert worker - {"__init__"} == set(WORKER_LAYERS)
+    root = ROOT / "adapters"
+    adapters = {str(path.relative_to(root).with_suffix("")) for path in root.rglob("*.py")}
+    assert {name for name in adapters if name != "__init__"} == set(ADAPTER_LAYERS)
 
 
 @pytest.mark.parametrize("name", PURE)

@@ -54,11 +54,13 @@ LAST_ANSWERS = 5.0
 class Core:
     """One worker's work."""
 
-    def __init__(self, plan: Plan, executor: Executor, tally: Tally) -> None:
+    def __init__(
+        self, plan: Plan, executor: Executor, tally: Tally, appetite: Appetite | None = None
+    ) -> None:
         self._plan = plan
         self._executor = executor
         self._tally = tally
-        self._appetite = Appetite(plan.concurrency, plan.ahead)
+        self._appetite = appetite or Appetite(plan.concurrency, plan.ahead)
         self._ended: deque[tuple[WorkerJob, BaseException | None, float]] = deque()
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
         self._ready, self._freed = asyncio.Event(), asyncio.Event()
@@ -102,6 +104,17 @@ class Core:
         """Do not wait for what runs."""
         self._hurry.set()
 
+    def follow(self, plan: Plan) -> None:
+        """Fetch from the sources of another plan, which is else the same; called in the loop."""
+        self._plan, self._turn = plan, 0
+        self.look_again()
+        if self._getting is not None:
+            self._getting.cancel()
+
+    def look_again(self) -> None:
+        """The appetite may have grown; called in the loop's thread."""
+        self._freed.set()
+
     async def _work(self) -> int:
         fetch = asyncio.create_task(self._fetch())
         others = [
@@ -136,7 +149,8 @@ class Core:
             except RedisError as error:
                 await self._in_trouble(error)
             except asyncio.CancelledError:
-                if not self._stop.is_set():
+                task = asyncio.current_task()
+                if task is None or task.cancelling():  # else the fetch alone was cancelled
                     raise
 
     async def _take(self, room: int) -> None:
@@ -150,8 +164,10 @@ class Core:
             self._turn = (turn + got) % len(sources)
             return
         got = 0
-        for source in sources:
-            got += await self._get([source], nohang=True, count=room - got)
+        self._turn += 1
+        for level in self._plan.levels or [[source] for source in sources]:
+            turn = self._turn % len(level)
+            got += await self._get((*level[turn:], *level[:turn]), nohang=True, count=room - got)
             if got == room or self._stop.is_set():
                 return
         if not got:  # of jobs in several queues, a fetch of one takes the first queue's
@@ -197,7 +213,7 @@ class Core:
     async def _begin(self, jobs: list[WorkerJob]) -> None:
         """Have these jobs run, unless the end has begun."""
         if self._stop.is_set():
-            await self._put_back(jobs)
+            await self.put_back(jobs)
         else:
             self._executor.submit(jobs)
 
@@ -225,7 +241,7 @@ class Core:
                 self._report(job, StaleError(), 0.0)
         return [job for job in jobs if not job.lost]
 
-    async def _put_back(self, jobs: list[WorkerJob]) -> None:
+    async def put_back(self, jobs: list[WorkerJob]) -> None:
         """Give jobs that were not begun back to the node at once.
 
         Those that may be another's by now are looked at first: ENQUEUE would have them delivered
@@ -320,13 +336,13 @@ class Core:
                 self._appetite.spoilt(self._plan.concurrency * LONGEST_WAIT / max(finished, 1))
                 jobs = self._executor.take_back()
                 logger.info("%d jobs go back: those before them take long", len(jobs))
-                await self._put_back(jobs)
+                await self.put_back(jobs)
 
     # Stop
 
     async def _wind_up(self, answer: asyncio.Task[Any]) -> int:
         """Put back what was not begun, wait for what runs, and cut short what takes too long."""
-        await self._put_back(self._executor.take_back())
+        await self.put_back(self._executor.take_back())
         self._finishing = True
         self._ready.set()
         hurry = asyncio.ensure_future(self._hurry.wait())

@@ -28,3 +28,5 @@ class Plan:
     grace: float
     """Seconds that running jobs get when the worker stops."""
     fast_ack: bool
+    levels: Sequence[Sequence[bytes]] = ()
+    """If strict: the sources by their importance, those of one level in turn; else each is one."""

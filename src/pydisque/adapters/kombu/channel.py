@@ -1,0 +1,281 @@
+"""A channel of kombu: puts messages into queues, and passes on those that were fetched.
+
+Exchanges and what is bound to them are kombu's emulation, see `bindings` for what other processes
+need to know of it.
+"""
+
+from __future__ import annotations
+
+import time
+from queue import Empty
+from typing import TYPE_CHECKING, Any
+
+from kombu.transport import virtual
+from kombu.transport.base import to_rabbitmq_queue_arguments
+
+from pydisque.adapters.kombu.bindings import LASTS, Binding
+from pydisque.adapters.kombu.intake import Intake
+from pydisque.adapters.kombu.wire import decode, encode, job_options, priority_of
+from pydisque.adapters.steps import Steps
+from pydisque.client import ReceivedJob
+from pydisque.worker.handler import Dead, Retry
+from pydisque.worker.job import WorkerJob
+
+if TYPE_CHECKING:
+    from pydisque.adapters.kombu.transport import Transport
+
+MAX_PRIORITY = "x-max-priority"
+
+# Jobs looked at, or acknowledged, in one go when a queue is purged.
+BATCH = 1000
+
+
+class QoS:
+    """What kombu has in hand, by delivery tag: how a message ends is told here."""
+
+    def __init__(self, channel: Channel) -> None:
+        """Have nothing in hand."""
+        self._channel = channel
+        self._jobs: dict[str, WorkerJob | ReceivedJob] = {}
+        self._prefetch_count = 0
+
+    @property
+    def prefetch_count(self) -> int:
+        """The most messages to have in hand; 0: no limit."""
+        return self._prefetch_count
+
+    @prefetch_count.setter
+    def prefetch_count(self, count: int) -> None:
+        self._prefetch_count = count
+        if not self._channel.closed:
+            self._channel.intake.limit(count)
+
+    def append(self, job: WorkerJob | ReceivedJob, tag: str) -> None:
+        """One more is in hand."""
+        self._jobs[tag] = job
+
+    def ack(self, tag: str) -> None:
+        """It is done."""
+        self._end(tag, None)
+
+    def reject(self, tag: str, *, requeue: bool = False) -> None:
+        """It failed: it comes again at once, or never."""
+        self._end(tag, Retry(0) if requeue else Dead("rejected"))
+
+    def restore_unacked(self) -> list[Any]:
+        """Have all that is in hand delivered again."""
+        for tag in list(self._jobs):
+            self.reject(tag, requeue=True)
+        return []
+
+    def restore_unacked_once(self) -> None:
+        """The channel ends: the intake has given back what it fetched, and here is the rest."""
+        got = [job for job in self._jobs.values() if isinstance(job, ReceivedJob)]
+        self._channel.client.put_back(got)
+        self._jobs.clear()
+
+    def _end(self, tag: str, outcome: Retry | Dead | None) -> None:
+        job = self._jobs.pop(tag, None)
+        if isinstance(job, WorkerJob):
+            self._channel.intake.box.answer(job, outcome)
+        elif job is not None:
+            _ = job.nack() if isinstance(outcome, Retry) else job.ack()
+
+
+_Base: Any = virtual.Channel  # kombu says little of its types
+
+
+class Channel(_Base):
+    """What a producer or a consumer talks to."""
+
+    connection: Transport
+    QoS = QoS
+    supports_fanout = True
+
+    def __init__(self, connection: Transport, **kwargs: Any) -> None:
+        """Make one of a transport's channels."""
+        super().__init__(connection, **kwargs)
+        self.client = connection.disque
+        self._options = connection.options
+        self._bindings = connection.bindings
+        self._intake: Intake | None = None
+        self._callbacks: dict[str, Any] = {}
+        self._no_ack: set[str] = set()
+        self._names: dict[bytes, str] = {}
+
+    @property
+    def intake(self) -> Intake:
+        """What fetches; it begins when it is first needed."""
+        if self._intake is None:
+            transport = self.connection
+            self._intake = Intake(transport.engine, transport.nodes, self._options)
+        return self._intake
+
+    # Produce
+
+    def _put(self, queue: str, message: dict[str, Any], **_: Any) -> None:
+        given = job_options(message, self._options, time.time())
+        if queue in self._bindings.passing:
+            given["ttl"] = LASTS
+        name = self._steps(queue).queue_for(queue, priority_of(message))
+        self.client.add_job(name, encode(message), **given)
+
+    def _put_fanout(
+        self, exchange: str, message: dict[str, Any], routing_key: str, **kwargs: Any
+    ) -> None:
+        for queue in self._lookup(exchange, routing_key):
+            self._put(queue, message, **kwargs)
+
+    def _lookup(self, exchange: str, routing_key: str, default: str | None = None) -> list[str]:
+        """The queues a message goes to: those of our configuration, and those announced."""
+        if not exchange:
+            return [routing_key or default or ""]
+        kind = self.typeof(exchange)
+        own = self.state.exchanges.get(exchange, {}).get("table", [])
+        found = kind.lookup(own, exchange, routing_key, default)
+        if kind.type != "direct" or not found:
+            table = self._bindings.table(exchange, fresh=kind.type != "topic")
+            found = {*found, *kind.lookup(table, exchange, routing_key, default)}
+        return list(found) or [queue for queue in (default, self.deadletter_queue) if queue][:1]
+
+    # Queues
+
+    def _new_queue(self, queue: str, **kwargs: Any) -> None:
+        """Nothing is to be made; some of what is said of a queue is remembered."""
+        most = (kwargs.get("arguments") or {}).get(MAX_PRIORITY)
+        if most:
+            self.connection.steps[queue] = Steps(range(1, min(int(most), self.max_priority) + 1))
+        if kwargs.get("exclusive") or kwargs.get("auto_delete"):
+            self.connection.passing.add(queue)
+
+    def prepare_queue_arguments(self, arguments: Any, **kwargs: Any) -> Any:
+        """What a queue is declared with, in RabbitMQ's words."""
+        return to_rabbitmq_queue_arguments(arguments, **kwargs)
+
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+        if queue in self.connection.passing:
+            self._bindings.announce(exchange, Binding(routing_key, pattern, queue))
+            self.connection.keep_announced()
+
+    def queue_delete(self, queue: str, **kwargs: Any) -> None:
+        """Remove what is queued, and what binds the queue."""
+        self._bindings.withdraw(queue)
+        super().queue_delete(queue, **kwargs)
+
+    def _size(self, queue: str) -> int:
+        return sum(self.client.qlen(name) for name in self._steps(queue).of(queue))
+
+    def _purge(self, queue: str) -> int:
+        """Acknowledge what is queued, of a paused queue too; how much that was."""
+        purged = 0
+        for name in self._steps(queue).of(queue):
+            ids = list(dict.fromkeys(self.client.iter_jobs(name, state="queued", count=BATCH)))
+            for start in range(0, len(ids), BATCH):
+                purged += self.client.ack_job(*ids[start : start + BATCH])
+        return purged
+
+    def _steps(self, queue: str) -> Steps:
+        return self.connection.steps.get(queue, _NO_STEPS)
+
+    # Consume
+
+    def basic_consume(
+        self, queue: str, no_ack: bool, callback: Any, consumer_tag: str, **_: Any
+    ) -> None:
+        """Have messages of a queue passed to a callback."""
+        self._tag_to_queue[consumer_tag] = queue
+        self._consumers.add(consumer_tag)
+        self._callbacks[queue] = callback
+        if no_ack:
+            self._no_ack.add(queue)
+        names = self._steps(queue).of(queue)
+        self._names.update({name.encode(): queue for name in names})
+        self.intake.want(queue, names)
+
+    def basic_cancel(self, consumer_tag: str) -> None:
+        """End that; what was fetched and not passed on goes back at once."""
+        if consumer_tag not in self._consumers:
+            return
+        self._consumers.remove(consumer_tag)
+        queue = self._tag_to_queue.pop(consumer_tag)
+        self._callbacks.pop(queue, None)
+        self._no_ack.discard(queue)
+        self.intake.want_no_more(queue)
+        if queue in self.connection.passing:
+            self._bindings.withdraw(queue)
+
+    def pass_on(self) -> bool:
+        """Pass on one message that was fetched; whether there was one."""
+        if self._intake is None:
+            return False
+        self._intake.check()
+        job = self._intake.box.take()
+        if job is not None:
+            self._deliver(job, self._intake)
+        return job is not None
+
+    def _deliver(self, job: WorkerJob, intake: Intake) -> None:
+        queue = self._names[job.name]
+        callback = self._callbacks.get(queue)
+        if callback is None:  # its consumer was cancelled a moment ago
+            intake.give_back(job)
+            return
+        try:
+            message = self._message(job.body, job.id, job.attempt)
+        except ValueError as error:
+            intake.box.answer(job, Dead(str(error)))
+            return
+        if queue in self._no_ack:
+            intake.box.answer(job, None)
+        else:
+            self.qos.append(job, message.delivery_tag)
+        callback(message)
+
+    def _message(self, body: bytes, job_id: str, attempt: int) -> Any:
+        payload = decode(body)
+        properties = payload["properties"]
+        properties["delivery_tag"] = f"{job_id}.{attempt}"
+        if attempt > 1:
+            properties.setdefault("delivery_info", {})["redelivered"] = True
+        return self.Message(payload, channel=self)
+
+    def basic_get(self, queue: str, no_ack: bool = False, **_: Any) -> Any:
+        """One message that waits, or None; nobody renews its lease."""
+        names = self._steps(queue).of(queue)
+        for job in self.client.get_jobs(names, nohang=True):
+            attempt = 1 + (job.nacks or 0) + (job.additional_deliveries or 0)
+            message = self._message(job.body, job.id.decode(), attempt)
+            if no_ack:
+                job.ack()
+            else:
+                self.qos.append(job, message.delivery_tag)
+            return message
+        return None
+
+    def _get(self, queue: str, timeout: float | None = None) -> Any:
+        raise Empty
+
+    def drain_events(self, timeout: float | None = None, callback: Any = None) -> None:
+        """Wait for a message, as the transport does."""
+        self.connection.drain_events(self.connection, timeout=timeout)
+
+    def close(self) -> None:
+        """End it: what was not acknowledged is delivered again."""
+        if not self.closed:
+            self._consumers.clear()
+            if self.connection is not None and self.connection.is_ours:
+                self._end()
+            self._qos = None
+        super().close()
+
+    def _end(self) -> None:
+        for queue in list(self._callbacks):
+            if queue in self.connection.passing:
+                self._bindings.withdraw(queue)
+        if self._intake is not None:
+            self._intake.close()
+        if self._qos is not None:
+            self._qos.restore_unacked_once()
+
+
+_NO_STEPS = Steps()

@@ -1,0 +1,139 @@
+"""What a message of kombu is as a job, and back.
+
+A job's body is the message as JSON, as in kombu's other transports. A message of Celery that is not
+to run yet says so in a header; the node keeps it until then. Nothing here sends anything or looks
+at a clock.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
+from math import floor
+from typing import Any
+
+from pydisque.addresses import parse_addresses
+
+YEAR = 365 * 86400
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What ``broker_transport_options`` may say; what is there for other transports is ignored."""
+
+    retry: int = 60
+    """Seconds after which a message comes again whose worker is gone. 0: it does not."""
+    ttl: int = YEAR
+    """Seconds after which a message is dropped, from when it may be delivered."""
+    replicate: int | None = None
+    """Copies in a cluster of Disque's own nodes."""
+    dead_letters: bool = True
+    """Whether what a worker rejects becomes a dead letter; else it is dropped."""
+    max_additional_deliveries: int | None = 20
+    """A message delivered so many times more without an answer is a dead letter; None: never."""
+    client: Mapping[str, Any] = field(default_factory=dict)
+    """Further arguments of `Client`."""
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Options:
+        """Those that are given; the others are as above."""
+        known = {each.name for each in fields(cls)}
+        return cls(**{name: value for name, value in given.items() if name in known})
+
+    def with_client(self, ssl: Mapping[str, Any], deadline: float | None) -> Options:
+        """The same, where its own arguments of `Client` win over these."""
+        usual = {**ssl, **({"deadline": deadline} if deadline else {})}
+        return replace(self, client={**usual, **self.client})
+
+
+def encode(message: Mapping[str, Any]) -> bytes:
+    """A message as the body of a job."""
+    return json.dumps(message, separators=(",", ":")).encode()
+
+
+def decode(body: bytes) -> dict[str, Any]:
+    """The body of a job as a message.
+
+    Raises:
+        ValueError: It is none.
+    """
+    message = json.loads(body)
+    if not isinstance(message, dict) or not isinstance(message.get("properties"), dict):
+        raise ValueError("this is no message of kombu")  # noqa: TRY004 - of what it says
+    return message
+
+
+def job_options(message: Mapping[str, Any], options: Options, now: float) -> dict[str, Any]:
+    """What ADDJOB is to be given for a message.
+
+    Args:
+        message: The message.
+        options: Those of the transport.
+        now: Unix time in seconds.
+    """
+    delay = delay_of(message, now)
+    given: dict[str, Any] = {
+        "retry": options.retry,
+        "ttl": life_of(message, options.ttl) + delay,
+        "replicate": options.replicate if options.retry else 1,
+    }
+    return given | {"delay": delay} if delay else given
+
+
+def delay_of(message: Mapping[str, Any], now: float) -> int:
+    """Whole seconds until Celery's ETA; what is left of a second the worker waits itself."""
+    eta = (message.get("headers") or {}).get("eta")
+    if not isinstance(eta, str):
+        return 0
+    try:
+        due = datetime.fromisoformat(eta)
+    except ValueError:
+        return 0
+    if due.tzinfo is None:  # whose time that is only the worker knows
+        return 0
+    return max(0, floor(due.timestamp() - now))
+
+
+def life_of(message: Mapping[str, Any], ttl: int) -> int:
+    """Seconds that a message may live: what it says of itself, which is in milliseconds.
+
+    A task of Celery that expires is dropped by its worker, which tells so. Its job lives on: no
+    lease is renewed when half of a life is over, and a task may run for long.
+    """
+    if (message.get("headers") or {}).get("expires"):
+        return ttl
+    try:
+        return max(1, int(message["properties"]["expiration"]) // 1000)
+    except (KeyError, TypeError, ValueError):
+        return ttl
+
+
+def priority_of(message: Mapping[str, Any]) -> int:
+    """As in AMQP: the higher the more important; 0 if it says nothing."""
+    try:
+        return max(0, int(message["properties"]["priority"]))
+    except (KeyError, TypeError, ValueError):
+        return 0
+
+
+def nodes_of(urls: Iterable[str], port: int) -> list[str]:
+    """The nodes of URLs as kombu has them, where localhost may be left out."""
+    return [_node_of(url, port) for url in urls]
+
+
+def _node_of(url: str, port: int) -> str:
+    scheme, separator, rest = url.partition("://")
+    if separator:
+        return url if rest.strip("/") else f"{scheme}://localhost"
+    return url if ":" in url else f"{url}:{port}"
+
+
+def safe_url(nodes: Iterable[str], mask: str) -> str:
+    """The nodes as one URL without a password."""
+    addresses = parse_addresses(nodes)
+    first = addresses[0]
+    scheme = "disques" if first.tls else "disque"
+    login = f"{first.username or ''}:{mask}@" if first.password is not None else ""
+    return f"{scheme}://{login}{','.join(map(str, addresses))}/"

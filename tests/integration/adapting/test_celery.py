@@ -1,0 +1,127 @@
+"""Celery runs on Disque: real workers of it, and what becomes of their tasks."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import time
+from collections import Counter
+
+import pytest
+
+from servers import until
+
+from .conftest import HERE
+
+
+@pytest.fixture
+def program(disque_server, notes, monkeypatch):
+    """The module with the tasks, for producers, on a node of its own."""
+    monkeypatch.setenv("BROKER_URL", f"disque://{disque_server.address}/")
+    monkeypatch.setenv("NOTES", str(notes))
+    monkeypatch.syspath_prepend(HERE)
+    module = importlib.import_module("celery_app")
+    yield module
+    module.app.close()
+    del sys.modules["celery_app"]
+
+
+@pytest.fixture
+def work(start):
+    """Starts a worker."""
+
+    def begin(*options, **environment):
+        quiet = ("--without-heartbeat", "-l", "INFO")
+        return start("-m", "celery", "-A", "celery_app", "worker", *quiet, *options, **environment)
+
+    return begin
+
+
+def in_hand(client):
+    """The queues of all jobs that are there and no announcement."""
+    jobs = client.iter_jobs(reply="all")
+    return [job.queue for job in jobs if not job.queue.startswith(b"_kombu")]
+
+
+def commands_of(client):
+    return client.info()["total_commands_processed"]
+
+
+def test_no_task_is_lost_with_a_worker(program, work, noted, disque_client):
+    """A thousand tasks all run though a worker is killed amid them; few run twice."""
+    for number in range(1000):
+        program.count.delay(number)
+    first = work("-c", "2")
+    noted(300)
+    first.kill()
+    second = work("-c", "2")
+    until(lambda: len(set(noted(1))) == 1000, 20)
+    runs = Counter(noted(1000))
+    assert max(runs.values()) <= 2
+    assert runs.total() <= 1000 + 8 + 2  # what the dead one had prefetched, and was at
+    until(lambda: not in_hand(disque_client))
+    assert second.terminate() == 0
+
+
+def test_the_server_keeps_what_is_not_due(program, work, noted, disque_client):
+    """A task with a countdown is with the node until then; a retry is one too."""
+    worker = work("-c", "1", "--pool", "solo")
+    begun = time.time()
+    program.timed.apply_async(countdown=2)
+    program.flaky.delay()
+    until(lambda: worker.says("ready") and disque_client.qlen("celery") == 0)
+    [line] = noted(1, "timed")
+    assert 2 <= float(line.split()[1]) - begun < 4
+    assert noted(3, "flaky") == ["flaky 0", "flaky 1", "flaky 2"]
+    until(lambda: not in_hand(disque_client))
+
+
+def test_what_a_worker_has_is_its_own(program, work, noted, disque_client):
+    """A task longer than its lease runs once; what waits behind it goes back at the end."""
+    worker = work("-c", "1", "--pool", "solo")
+    program.slow.delay(4.2)  # with leases of 2 s
+    noted(1, "begins")
+    for number in range(5):
+        program.count.delay(number)
+    until(lambda: disque_client.qlen("celery") == 2)  # of four it may have, one runs
+    time.sleep(2.2)
+    assert disque_client.qlen("celery") == 2
+    assert worker.terminate() == 0
+    assert noted(1) == ["begins 4.2", "ends 4.2"]
+    assert disque_client.qlen("celery") == 5
+
+
+def test_a_worker_can_be_talked_to(program, work, noted, disque_client):
+    """Remote control, priorities, pauses and what no worker knows."""
+    for priority in (0, 3, 9, 0, 3, 9):
+        program.count.apply_async((priority,), queue="ranked", priority=priority)
+    program.app.send_task("no.such.task")
+    work("-c", "1", "--pool", "solo", PREFETCH="1")
+    assert noted(6) == [f"count {priority}" for priority in (9, 9, 3, 3, 0, 0)]
+    until(lambda: disque_client.qlen("celery:dead") == 1)
+    assert [list(reply.values()) for reply in program.app.control.ping()] == [[{"ok": "pong"}]]
+    before = commands_of(disque_client)
+    time.sleep(1)
+    assert commands_of(disque_client) - before < 5
+    disque_client.pause("celery", kw_out=True)
+    program.count.delay(7)
+    time.sleep(0.2)
+    assert disque_client.qlen("celery") == 1
+    disque_client.pause("celery", kw_none=True)
+    noted(7)
+    [letter] = disque_client.qpeek("celery:dead", 2)
+    assert b"no.such.task" in letter.body
+
+
+def test_a_worker_outlives_its_node(program, work, noted, node, monkeypatch):
+    """A node that was away is found again, by workers and producers, and nothing is run twice."""
+    address = f"disque://{node.address}/"
+    monkeypatch.setattr(program.app.conf, "broker_url", address)
+    worker = work("-c", "2", "--pool", "threads", BROKER_URL=address)
+    program.count.delay(1)
+    noted(1)
+    node.kill()
+    node.start()
+    program.count.delay(2)
+    assert noted(2) == ["count 1", "count 2"]
+    assert worker.terminate() == 0

@@ -1,0 +1,238 @@
+"""Disque as a transport of kombu's, without Celery, on every kind of server."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+import warnings
+
+import pytest
+import trustme
+from kombu import Connection, Exchange, Queue
+from kombu.exceptions import OperationalError
+
+from pydisque.adapters.kombu import intake
+from pydisque.client import Client
+from pydisque.dead_letters import DeadLetter
+from pydisque.node import Server
+from servers import free_port, until
+
+
+def connection(*addresses, **options):
+    options = {"retry": 2, **options}
+    return Connection(f"disque://{','.join(addresses)}/", transport_options=options)
+
+
+@pytest.fixture
+def kombu(server):
+    """A connection to each kind of server in turn."""
+    with connection(*server.addresses) as made:
+        yield made
+
+
+@pytest.fixture
+def line(kombu, queue):
+    """A queue with a consumer."""
+    simple = kombu.SimpleQueue(queue)
+    yield simple
+    simple.close()
+
+
+@pytest.fixture
+def client(server):
+    """A client of the first node."""
+    with Client(server.addresses[0]) as made:
+        yield made
+
+
+def test_what_is_put_in_comes_out(line, client, queue):
+    """As it was, once."""
+    line.put({"to": "ada", "body": "größer"})
+    message = line.get(timeout=5)
+    assert message.payload == {"to": "ada", "body": "größer"}
+    assert not message.delivery_info.get("redelivered")
+    message.ack()
+    with pytest.raises(line.Empty):
+        line.get(timeout=0.1)
+    until(
+        lambda: not [job for job in client.iter_jobs(queue, reply="all") if job.state != b"acked"]
+    )
+
+
+def test_what_is_requeued_comes_again(line):
+    """At once, and says so."""
+    line.put("again")
+    line.get(timeout=5).requeue()
+    message = line.get(timeout=5)
+    assert message.delivery_info["redelivered"]
+    message.ack()
+
+
+def test_what_is_rejected_becomes_a_dead_letter(line, client, queue):
+    """So is what is no message; both can be looked at, and the first put back."""
+    line.put("bad")
+    line.get(timeout=5).reject()
+    client.add_job(queue, "hello")
+    with pytest.raises(line.Empty):
+        line.get(timeout=0.5)
+    [first, second] = until(
+        lambda: found if len(found := client.qpeek(f"{queue}:dead", 5)) == 2 else 0
+    )
+    assert DeadLetter.of_body(first.body).error == "rejected"
+    assert json.loads(DeadLetter.of_body(first.body).body)["properties"]
+    assert DeadLetter.of_body(second.body).body == b"hello"
+
+
+def test_what_nobody_acknowledged_goes_back(kombu, client, queue):
+    """When the connection is closed, at once."""
+    line = kombu.SimpleQueue(queue)
+    line.put(1)
+    line.put(2)
+    line.get(timeout=5)
+    until(lambda: client.qlen(queue) == 0)
+    kombu.close()
+    until(lambda: client.qlen(queue) == 2)
+
+
+def test_waiting_ends_in_time(line):
+    """A wait for a message takes as long as it may, and no longer."""
+    begun = time.monotonic()
+    with pytest.raises(line.Empty):
+        line.get(timeout=0.3)
+    assert 0.3 <= time.monotonic() - begun < 1
+
+
+def test_a_message_can_be_had_without_a_consumer(kombu, client, queue):
+    """One at a time; what is not answered for goes back when the channel is closed."""
+    channel = kombu.channel()
+    bound = Queue(queue)(channel)
+    bound.declare()
+    with kombu.Producer() as producer:
+        for body in ("a", "b", "c"):
+            producer.publish(body, routing_key=queue)
+    assert bound.get().payload == "a"
+    bound.get().ack()
+    bound.get(no_ack=True)
+    assert bound.get() is None
+    channel.close()
+    until(lambda: client.qlen(queue) == 1)
+
+
+def test_purging_ends_what_waits(kombu, client, queue):
+    """Of a paused queue, too; it says how many there were."""
+    channel = kombu.channel()
+    bound = Queue(queue, max_priority=2)(channel)
+    bound.declare()
+    with kombu.Producer() as producer:
+        for priority in (0, 1, 2, 9):
+            producer.publish("x", routing_key=queue, priority=priority)
+    client.pause(queue, kw_out=True)
+    assert channel.queue_declare(queue).message_count == 4
+    assert (client.qlen(queue), client.qlen(f"{queue}:p1"), client.qlen(f"{queue}:p2")) == (1, 1, 2)
+    assert bound.purge() == 4
+    assert client.qlen(queue) == 0
+    client.pause(queue, kw_none=True)
+
+
+def test_everybody_gets_what_is_broadcast(server, queue):
+    """Queues of several connections that are bound to one exchange, as long as they are there."""
+    address = server.addresses[0]  # in a cluster only those on one node hear each other
+    exchange = Exchange(queue, type="fanout", durable=False)
+    heard = []
+    with connection(address) as one, connection(address) as two, connection(address) as speaker:
+        consumers = []
+        for number, each in enumerate((one, two)):
+            bound = Queue(f"{queue}-{number}", exchange, exclusive=True)
+            consumer = each.Consumer(bound, no_ack=True)
+            consumer.register_callback(lambda body, _, n=number: heard.append((n, body)))
+            consumers.append(consumer)
+            consumer.consume()
+        with speaker.Producer() as producer:
+            producer.publish("hear", exchange=exchange, declare=[exchange])
+            for each in (one, two):
+                each.drain_events(timeout=5)
+            consumers[1].cancel()
+            producer.publish("again", exchange=exchange)
+            one.drain_events(timeout=5)
+        with pytest.raises(socket.timeout):
+            two.drain_events(timeout=0.2)
+    assert heard == [(0, "hear"), (1, "hear"), (0, "again")]
+
+
+def test_keys_are_matched(kombu, queue):
+    """By topics, with wildcards."""
+    exchange = Exchange(queue, type="topic")
+    bound = Queue(queue, exchange, routing_key="log.*.error")
+    with kombu.Producer() as producer, kombu.Consumer(bound, no_ack=True) as consumer:
+        heard = []
+        consumer.register_callback(lambda body, _: heard.append(body))
+        for key in ("log.a.info", "log.a.error", "web.a.error"):
+            producer.publish(key, exchange=exchange, routing_key=key)
+        kombu.drain_events(timeout=5)
+        with pytest.raises(socket.timeout):
+            kombu.drain_events(timeout=0.2)
+        assert heard == ["log.a.error"]
+
+
+def test_a_child_leaves_the_parents_messages_alone(line, queue, client):
+    """What a fork gets of a connection it can close; the parent's goes on."""
+    line.put(1)
+    message = line.get(timeout=5)
+    with warnings.catch_warnings(action="ignore"):  # that there are threads is the point
+        child = os.fork()
+    if not child:
+        line.channel.connection.client.close()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert client.qlen(queue) == 0
+    message.ack()
+    line.put(2)
+    assert line.get(timeout=5).payload == 2
+
+
+def test_the_next_node_is_used_when_one_is_away(disque_server):
+    """However the nodes are given: in one URL, or as kombu separates several."""
+    gone = f"127.0.0.1:{free_port()}"
+    for url in (
+        f"disque://{gone},{disque_server.address}/",
+        f"disque://{gone};disque://{disque_server.address}",
+    ):
+        with Connection(url) as made:
+            made.SimpleQueue("q").put(1)
+    with Client(disque_server.address) as client:
+        assert client.qlen("q") == 2
+
+
+def test_without_a_node_it_is_kombus_own_error():
+    """So that programs which know kombu catch it."""
+    made = connection(f"127.0.0.1:{free_port()}", client={"deadline": 0.1})
+    with pytest.raises(OperationalError, match=r"127\.0\.0\.1"):
+        made.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
+
+
+def test_a_password_and_tls(tmp_path):
+    """Both stand in the URL; what else TLS needs is given as Celery gives it."""
+    authority = trustme.CA()
+    cert = authority.issue_cert("127.0.0.1")
+    files = {name: str(tmp_path / name) for name in ("ca", "cert", "key")}
+    authority.cert_pem.write_to_path(files["ca"])
+    cert.private_key_pem.write_to_path(files["key"])
+    cert.cert_chain_pems[0].write_to_path(files["cert"])
+    secret = "p@ss:word/,"
+    with Server(tls_cert=files["cert"], tls_key=files["key"], requirepass=secret) as server:
+        url = f"disques://:p%40ss%3Aword%2F%2C@{server.address}/"
+        with Connection(url, ssl={"ssl_ca_certs": files["ca"]}) as made:
+            assert "word" not in made.as_uri()
+            line = made.SimpleQueue("q")
+            line.put("secret")
+            assert line.get(timeout=5).payload == "secret"
+            line.close()
+
+
+def test_green_threads_are_refused(monkeypatch):
+    """The engine's loop would stop them all."""
+    monkeypatch.setattr(intake, "detect_environment", lambda: "gevent")
+    with pytest.raises(RuntimeError, match="under gevent"):
+        intake.Engine()
