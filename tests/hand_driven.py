@@ -37,7 +37,7 @@ _SHORTEST = Fraction(2, 1000)
 
 def source() -> str:
     """The functions, on the test's clock."""
-    rules = layout._RULES.replace("@LIBRARY@", LIBRARY)
+    rules = layout._FUNCTIONS.replace("@LIBRARY@", LIBRARY)
     assert rules.count(_ASKS_FOR_TIME) == 1
     return rules.replace(_ASKS_FOR_TIME, _READS_IT)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from pydisque.cli import main
 from pydisque.node import Server
 from pydisque.node import valkey as valkey_store
 from pydisque.node.settings import STARTABLE
+from pydisque.node.valkey.place import parse
 from servers import unique, until
 from valkeys import valkey
 from wire import Peer
@@ -169,3 +173,53 @@ def test_the_compose_file():
     assert options[:2] == ["--requirepass", "${VALKEY_PASSWORD:?}"]
     with valkey(*options[2:]) as server:
         assert server.ask("PING") == b"PONG"
+
+
+# What is typed
+
+
+def typed(page: str, command: str) -> list[str]:
+    """The lines of console blocks that use a command."""
+    shown = re.findall(r"^```console\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    lines = re.findall(r"^\$ (.*)$", "\n".join(shown), re.MULTILINE)
+    return [line for line in lines if f"pydisque {command} " in line]
+
+
+@pytest.mark.parametrize("line", typed(PAGE, "serve"))
+def test_nodes_are_started_as_shown(line):
+    """Every way to start a node that the page shows is one that `pydisque serve` takes."""
+    words = shlex.split(line.replace("pydisque serve", ""))
+    given = dict(zip(words[::2], words[1::2], strict=True))
+    for name, value in given.items():
+        assert STARTABLE[name.removeprefix("--")].typed(value)
+    assert parse(given["--store"]).hosts
+
+
+@pytest.mark.parametrize("line", dict.fromkeys(typed(PAGE, "check") + typed(PAGE, "dump")))
+def test_the_tools_are_used_as_shown(line, tmp_path):
+    """The lines that check, dump and load do so, also one after the other."""
+    (tmp_path / "kept").mkdir()
+    with valkey() as server:
+        with Server(store=server.url) as node, Peer(node.address) as peer:
+            peer.ask("ADDJOB", "q", "x", 0)
+        with Server(data=tmp_path / "kept") as node, Peer(node.address) as peer:
+            peer.ask("ADDJOB", "r", "y", 0)
+        script = line.replace("10.0.0.1:6379", server.address)
+        script = script.replace("/var/lib/pydisque", str(tmp_path / "kept"))
+        script = script.replace("pydisque ", f"{shlex.quote(sys.executable)} -m pydisque ")
+        done = subprocess.run(
+            ["sh", "-c", script],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+    if "check" in line:
+        assert [row.split()[0] for row in done.stdout.splitlines()] == [
+            row.split()[0] for row in block("$ pydisque check").splitlines()[1:]
+        ]
+    elif "load" in line:
+        assert done.stdout.startswith("loaded: 1 jobs, 1 queues\n"), done.stdout
+    else:
+        assert (tmp_path / "jobs.jsonl").stat().st_size

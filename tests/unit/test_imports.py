@@ -34,6 +34,10 @@ LAYERS = [
     "facade",
     "transport",
     "client",
+    "migration_plan",
+    "migration_journal",
+    "migration_source",
+    "migration",
     "async_connection",
     "async_line",
     "async_transport",
@@ -112,7 +116,7 @@ WORKER_LAYERS = [
 
 PURE = [
     *("arguments", "replies", "addresses", "binding", "command", "commands", "nodes", "journey"),
-    "put_back",
+    *("put_back", "migration_plan"),
     *(
         "node/resp",
         "node/job",

@@ -22,6 +22,7 @@ from pydisque.cli import (
     demo,
     get,
     jobs,
+    migrate,
     monitor,
     node,
     queues,
@@ -40,7 +41,7 @@ SECTIONS = {
         queues.purge, dead.dead,
     ),
     "Nodes": (serve.serve, node.ping, node.hello, node.info, monitor.monitor, bench.bench),
-    "A node's data": (data.check, data.dump, data.load),
+    "A node's data": (data.check, data.dump, data.load, migrate.migrate),
     "Workers": (worker.worker, demo.demo),
 }  # fmt: skip
 

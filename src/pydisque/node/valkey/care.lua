@@ -1,5 +1,5 @@
--- What operators ask for: queues told in full, what a dump holds taken in, all of it looked over. Stands in
--- rules.lua, and knows what is known there. Each call is one moment, whatever nodes do meanwhile.
+-- Part of the library that begins in rules.lua: what operators ask for. Queues told in full, what a dump
+-- holds taken in, all of it looked over; each call is one moment, whatever nodes do meanwhile.
 
 -- How many jobs there are, and how many bytes one of them takes, by those looked at.
 function verbs.extent(p)

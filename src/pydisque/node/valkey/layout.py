@@ -1,8 +1,8 @@
 """Where in Valkey a job is, and how it is written there: the half of the layout that nodes know.
 
-The other half stands at the head of `rules.lua`, into which `care.lua` is put. A system has a
-number of shards; a queue and its jobs are in one of them, all of whose keys are in one slot of a
-Valkey Cluster. The first of the 24 characters that make a job ID unique names the shard. Pure.
+The other half stands at the head of `rules.lua`, where the library of functions begins. A system
+has a number of shards; a queue and its jobs are in one of them, all of whose keys are in one slot
+of a Valkey Cluster. The first of the 24 characters that make a job ID unique names the shard. Pure.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from pydisque.node.job import ACTIVE, QUEUED, Job, JobState, state_of
 VERSION = 1
 """Of the layout: a node works with no other."""
 
-_RULES, _CARE = (
-    Path(__file__).with_name(name).read_text("utf-8") for name in ("rules.lua", "care.lua")
+_FUNCTIONS = "".join(
+    Path(__file__).with_name(f"{part}.lua").read_text("utf-8")
+    for part in ("rules", "verbs", "looks", "care", "calls")
 )
-_FUNCTIONS = _RULES.replace("-- @CARE@\n", _CARE)
 
 LIBRARY = f"pydisque_{VERSION}_{sha256(_FUNCTIONS.encode()).hexdigest()[:8]}"
 """What the functions are called: by the layout and by what they do, so that nodes of two versions

@@ -1,0 +1,313 @@
+"""`pydisque migrate`: move the jobs of a running Disque to another one.
+
+How they are moved stands in `pydisque.migration`; here is what is chosen and what is told.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pydisque.cli.common import DEADLINE, errors_told, number, shown
+
+if TYPE_CHECKING:
+    from pydisque.client import Client
+    from pydisque.migration import Move
+    from pydisque.migration_journal import Journal
+    from pydisque.migration_plan import Survey
+    from pydisque.migration_source import Source
+
+
+def _nodes(_: click.Context, __: click.Parameter, given: str) -> str:
+    from pydisque.addresses import parse_addresses  # noqa: PLC0415
+
+    try:
+        parse_addresses(given)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return given
+
+
+@click.command()
+@click.argument("source", callback=_nodes)
+@click.option(
+    "--to", "target", metavar="TARGET", required=True, callback=_nodes, help="Where to move them."
+)
+@click.option("--queue", "queues", metavar="NAME", multiple=True, help="Only the jobs of this.")
+@click.option(
+    "--active",
+    type=click.Choice(["wait", "move", "skip"]),
+    default="wait",
+    show_default=True,
+    help="What to do about jobs that somebody works on.",
+)
+@click.option(
+    "--journal",
+    "journal_path",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="Write down what is on its way, so that a run that was killed can be gone on with.",
+)
+@click.option(
+    "--replicate",
+    metavar="N",
+    type=click.IntRange(1, 65535),
+    help="Nodes of the target that must hold a job.  [default: as many as it sees fit]",
+)
+@click.option("--no-pauses", is_flag=True, help="Leave the queues of the target as they are.")
+@click.option("--dry-run", is_flag=True, help="Tell what there is to be moved; change nothing.")
+def migrate(
+    source: str,
+    target: str,
+    journal_path: str | None,
+    queues: tuple[str, ...],
+    dry_run: bool,
+    **options: Any,
+) -> None:
+    """Move the jobs of a running Disque to another node or cluster.
+
+    SOURCE and TARGET are nodes as everywhere, HOST:PORT,... or disque://user:password@HOST:PORT,...
+    Either may be a real Disque or pydisque's node. All nodes of the source's cluster are asked.
+    Workers and producers may go on meanwhile.
+
+    A job keeps its queue, body, RETRY, what is left of its TTL and of its delay. It gets a new ID,
+    its counters of deliveries and NACKs start at 0, and it queues behind what is there already. A
+    queue that is paused is paused at the target as well.
+
+    A queued job is taken out of its queue, added to the target, and then acknowledged: none is lost
+    whenever this ends. What was under way when it was killed may be at both. With --journal the
+    next run, with the same FILE, adds nothing again that was added, and names what may have been.
+
+    Jobs that somebody works on are, with --active
+
+    \b
+      wait  moved when they come back. Goes on until the source has no more jobs,
+            those that are still added to it included.
+      move  moved at once, to be delivered when their lease would have ended.
+            What a worker finishes meanwhile is done a second time.
+      skip  left.
+
+    Those to be delivered at most once that were handed out are always left.
+
+    Ctrl-C ends it after the jobs that are under way. The exit code is 0 when all that was to be
+    moved is, 1 when something is left or may be at both, 2 for wrong options.
+
+    \b
+    Examples:
+      pydisque migrate old:7711 --to new:7711 --dry-run
+      pydisque migrate old1:7711,old2:7711 --to new:7711 --journal moving.journal
+      pydisque migrate disque://:secret@old:7711 --to disques://app:secret@new:7711
+      pydisque migrate old:7711 --to new:7711 --queue mails --queue thumbnails --active skip
+    """  # noqa: D301
+    names = [name.encode("utf-8", "surrogateescape") for name in queues]
+    options["pauses"] = not options.pop("no_pauses")
+    with errors_told(), ExitStack() as stack:
+        old, new = _connect(stack, source, target)
+        complete = _all_asked(old)
+        if dry_run:
+            from pydisque.migration import Move  # noqa: PLC0415
+            from pydisque.migration_journal import Journal  # noqa: PLC0415
+
+            _print_survey(Move(old, new, Journal(), queues=names, **options).survey())
+        else:
+            journal = stack.enter_context(_opened(journal_path))
+            complete &= _run(old, new, journal, names, options)
+    if not complete:
+        raise click.exceptions.Exit(1)
+
+
+def _connect(stack: ExitStack, source: str, target: str) -> tuple[Source, Client]:
+    from pydisque.addresses import parse_addresses  # noqa: PLC0415
+    from pydisque.client import Client  # noqa: PLC0415
+    from pydisque.migration_source import Source  # noqa: PLC0415
+
+    logging.getLogger("pydisque").addHandler(logging.NullHandler())  # errors are told once
+    old = stack.enter_context(Source(parse_addresses(source)))
+    new = stack.enter_context(Client(target, deadline=DEADLINE, resend_add=False))
+    if old.nodes.keys() & {known[0] for known in new.hello()[2:]}:
+        raise click.UsageError("the source and the target are the same cluster")
+    return old, new
+
+
+def _all_asked(source: Source) -> bool:
+    for text in source.silent:
+        click.echo(f"not asked, and its jobs are not moved: {shown(text)}", err=True)
+    return not source.silent
+
+
+@contextmanager
+def _opened(path: str | None) -> Iterator[Journal]:
+    from pydisque.migration_journal import Journal, JournalError  # noqa: PLC0415
+
+    try:
+        with Journal(path) as journal:
+            yield journal
+    except JournalError as error:
+        raise click.ClickException(shown(str(error))) from None
+
+
+# What is done
+
+
+def _run(
+    source: Source, target: Client, journal: Journal, names: list[bytes], options: dict[str, Any]
+) -> bool:
+    """Move, and tell what came of it; whether all was moved that was to be."""
+    from pydisque.migration import Move  # noqa: PLC0415
+
+    move = Move(source, target, journal, queues=names, **options)
+    _tell_of_earlier(journal)
+    try:
+        with _on_signals(move), _shown_progress(move):
+            move.run()
+    finally:
+        _tell_of_move(move, journal)
+    left = move.survey()
+    _tell_of_left(left, move.closed)
+    sound = not (move.in_doubt or move.overtaken)
+    return sound and not _amiss(left, options["active"])
+
+
+@contextmanager
+def _on_signals(move: Move) -> Iterator[None]:
+    """Let the first signal end it in order, and a second one at once."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        if move.stop.is_set():
+            signal.default_int_handler(signum, frame)
+        move.stop.set()
+
+    before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+@contextmanager
+def _shown_progress(move: Move) -> Iterator[None]:
+    """Show on a terminal how far it is; elsewhere say once when it waits."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    console = Console(stderr=True)
+    counted = TextColumn("moved: {task.completed:.0f} of {task.total:.0f}")
+    waited = TextColumn("{task.fields[waiting]}")
+    bar = Progress(
+        counted, BarColumn(), TimeElapsedColumn(), waited,
+        console=console, transient=True, disable=not console.is_terminal,
+    )  # fmt: skip
+    total = sum(queue.length for queue in move.queues().values())
+    task = bar.add_task("", total=total, waiting="")
+    said = False
+
+    def show() -> None:
+        nonlocal said
+        done = move.moved.total()
+        waits = f"waiting for {number(move.waiting, 'job')} (Ctrl-C stops)" if move.waiting else ""
+        if waits and bar.disable and not said:
+            click.echo(waits, err=True)
+            said = True
+        bar.update(task, completed=done, total=max(total, done + move.waiting), waiting=waits)
+
+    move.progress = show
+    with bar:
+        yield
+
+
+# What is told
+
+
+def _print_survey(survey: Survey) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    from pydisque.migration_plan import Queue, Standing  # noqa: PLC0415
+
+    standings = [standing for standing in Standing if standing is not Standing.GONE]
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("queue", *(standing.value for standing in standings), "paused"):
+        table.add_column(name, justify="left" if name in ("queue", "paused") else "right")
+    paused = {name for name, queue in survey.queues.items() if any(queue.pause)}
+    for name in sorted(survey.jobs.keys() | paused):
+        counts = survey.jobs.get(name, Counter())
+        pause = survey.queues.get(name, Queue()).pause
+        row = (shown(name), *(str(counts[each]) for each in standings), str(pause))
+        table.add_row(*map(Text, row))
+    if not table.row_count:
+        click.echo("no jobs")
+        return
+    width = Console(width=1_000_000).measure(table).maximum  # programs read lines: none is folded
+    Console(width=width, highlight=False).print(table)
+
+
+def _tell_of_earlier(journal: Journal) -> None:
+    if journal.added:
+        text = (
+            f"added by a run that was cut off, and not again: {number(len(journal.added), 'job')}"
+        )
+        click.echo(text, err=True)
+    _tell_of_doubt(journal.touched, journal.touched, " since a run that was cut off")
+
+
+def _tell_of_doubt(both: Collection[bytes], touched: Collection[bytes], since: str = "") -> None:
+    """Tell of jobs that may be at both, and of those that may be in no queue at all."""
+    from pydisque.put_back import at_most_once  # noqa: PLC0415
+
+    for job_id in sorted(both):
+        click.echo(f"may be at both{since}: {shown(job_id)}", err=True)
+    for job_id in sorted(touched):
+        if at_most_once(job_id):
+            click.echo(f"at most once, and may be in no queue{since}: {shown(job_id)}", err=True)
+
+
+def _tell_of_move(move: Move, journal: Journal) -> None:
+    from pydisque.migration_plan import Standing  # noqa: PLC0415
+
+    moved = move.moved
+    kinds = [f"{moved[each]} {each.value}" for each in Standing if moved[each]]
+    what = f" ({', '.join(kinds)})" if kinds else ""
+    click.echo(f"moved: {number(moved.total(), 'job')}{what}")
+    for name, pause in sorted(move.paused.items()):
+        click.echo(f"paused at the target ({pause}): {shown(name)}")
+    if move.overtaken:
+        text = f"at the target, and finished at the source meanwhile: {move.overtaken}"
+        click.echo(text, err=True)
+    _tell_of_doubt(move.in_doubt, journal.touched)
+
+
+def _tell_of_left(left: Survey, closed: set[bytes]) -> None:
+    from pydisque.migration_plan import Standing  # noqa: PLC0415
+
+    for standing, what in {
+        Standing.QUEUED: "queued",
+        Standing.DELAYED: "delayed",
+        Standing.ARRIVING: "just being added",
+        Standing.ACTIVE: "that somebody works on",
+        Standing.SPENT: "handed out, and delivered at most once",
+        Standing.ENDING: "that expire before they would come back",
+    }.items():
+        if count := left.count(standing):
+            click.echo(f"left: {number(count, 'job')} {what}")
+    for name in sorted(closed & left.jobs.keys()):
+        text = f"left: the jobs of {shown(name)}, which is paused in input at the target"
+        click.echo(text, err=True)
+
+
+def _amiss(left: Survey, active: str) -> bool:
+    """Whether jobs are left that were to be moved."""
+    from pydisque.migration_plan import Standing  # noqa: PLC0415
+
+    wanted = [Standing.QUEUED, Standing.DELAYED, Standing.ARRIVING]
+    if active != "skip":
+        wanted.append(Standing.ACTIVE)
+    return left.count(*wanted) > 0
