@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from pydisque.node import Server
 from servers import until
+from valkeys import valkey
 from wire import Connect, Peer, error, pack, wait_for_blocked
 
 TABLE = Path(__file__).parents[3] / "docs" / "differences.md"
@@ -193,6 +195,21 @@ def test_row_silent_end(peer: Peer, last: bytes) -> None:
     """A silenced client that quits, or errs, is hung up on without a word."""
     peer.raw(pack("CLIENT", "REPLY", "OFF") + pack("PING") + last)
     assert peer.rest() == b""
+
+
+def test_row_nodes_on_valkey() -> None:
+    """Nodes on one Valkey have the same jobs, know each other, and keep the copies it can."""
+    with ExitStack() as stack:
+        url = stack.enter_context(valkey()).url
+        nodes = [stack.enter_context(Server(store=url)) for _ in range(2)]
+        first, second = [stack.enter_context(Peer(node.address)) for node in nodes]
+        job = first.ask("ADDJOB", "q", "x", 0)
+        assert second.ask("GETJOB", "FROM", "q") == [[b"q", job, b"x"]]
+        refused = first.ask("ADDJOB", "q", "x", 0, "REPLICATE", 2)
+        assert str(error(refused)).startswith("NOREPL")
+        until(lambda: len(first.ask("HELLO")) == 4)
+        assert second.ask("DEBUG", "FLUSHALL") == b"OK"
+        assert first.ask("SHOW", job) is None
 
 
 def test_row_monitors_must_read(node: Server, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
