@@ -204,7 +204,7 @@ class Client(Session):
         self.got.clear()
         jobs: list[list[bytes]] = []
         while (reply := reader.gets()) is not False:
-            jobs += reply or []
+            jobs += reply or []  # nothing if it was sent away
         return jobs
 
 

@@ -26,7 +26,7 @@ from pydisque.node.store import Lengths, LocalStore
 from pydisque.node.valkey.layout import Layout
 from valkeys import ValkeyProcess, valkey
 
-EXAMPLES = int(os.environ.get("PYDISQUE_TEST_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("PYDISQUE_TEST_EXAMPLES", "100"))
 """Runs of random commands on each number of shards; more of them find more."""
 
 NAMES = [b"a", b"b", b"x"]
@@ -52,7 +52,7 @@ _commands = st.one_of(
         _seconds,
         st.sampled_from([0, 0, 1, 3, 10, 10**8]),
         st.sampled_from([0, 0, 0, 2, 9]),
-        st.sampled_from([None, None, None, 1, 3]),
+        st.sampled_from([None, None, 1, 2, 3, 5]),
     ),
     st.tuples(st.just("get"), st.lists(_name, min_size=1, max_size=1), st.integers(1, 5)),
     st.tuples(st.just("get"), st.lists(_name, min_size=1, max_size=4), st.integers(1, 5)),
@@ -90,6 +90,7 @@ class ValkeyMachine(RuleBasedStateMachine):
         self.numbers: dict[bytes, int] = {}
         """Where they are in there."""
         self.clients: list[tuple[Client, Client]] = []
+        self.steps = 0
 
     def teardown(self) -> None:
         self.system.close()
@@ -202,9 +203,22 @@ class ValkeyMachine(RuleBasedStateMachine):
 
     # Clients that wait
 
-    @rule(name=_name, counters=st.booleans())
-    def wait(self, name: bytes, counters: bool) -> None:
-        """Somebody wants a job of a queue and waits until there is one."""
+    @rule(name=_name, clients=st.integers(1, 3), counters=st.booleans())
+    def wait(self, name: bytes, clients: int, counters: bool) -> None:
+        """Some want a job of a queue and wait until there is one."""
+        for _ in range(clients):
+            self.wait_for_one(name, counters=counters)
+        self.settle([])
+
+    @rule(name=_name, clients=st.integers(0, 2))
+    def open_again(self, name: bytes, clients: int) -> None:
+        """Some wait for jobs of a queue that gives out none, until it does again."""
+        self.ask([("pause", name, (False, True))])
+        self.wait(name, clients, counters=False)
+        self.ask([("pause", name, (False, False))])
+
+    def wait_for_one(self, name: bytes, *, counters: bool) -> None:
+        """One client does."""
         reference, tested = Client(self.node), self.tested.client()
         if jobs := self.engine.get([name], wait=True):
             reference.send(jobs_reply(jobs, counters=counters))
@@ -214,7 +228,6 @@ class ValkeyMachine(RuleBasedStateMachine):
         later = self.store.get([name], 1, wait=True)
         self.tested.node.ask(tested, [name], later, 0, counters=counters)
         self.clients.append((reference, tested))
-        self.settle([])
 
     @precondition(lambda self: self.clients)
     @rule(number=st.integers(0, 9))
@@ -236,16 +249,25 @@ class ValkeyMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.jobs)
     @rule(
-        number=_job, ends=st.booleans(), milliseconds=st.sampled_from([-1, 0, 1, 999, 1000, 1001])
+        number=_job,
+        what=st.sampled_from(["end", "half", "due"]),
+        milliseconds=st.sampled_from([-1, 0, 1, 999, 1000, 1001]),
     )
-    def something_is_due(self, number: int, ends: bool, milliseconds: int) -> None:
-        """It becomes the time of which something depends, or nearly so."""
+    def something_is_due(self, number: int, what: str, milliseconds: int) -> None:
+        """It becomes the time of which something about a job depends, or nearly so."""
         known = self.jobs[-CHUNK:]
-        if state := self.engine.show(known[number % len(known)][0]):
-            job = state.job
-            when = job.etime * 1000 if ends or job.qtime is None else job.qtime
-            if 0 < (wait := when + milliseconds - self.engine.now) < FORGOTTEN:
-                self.time_passes(wait)
+        state = self.engine.show(known[number % len(known)][0])
+        if state is None:
+            return
+        when = state.job.etime * 1000
+        if what == "half":  # of its life
+            when = (when + state.job.ctime // 1_000_000) // 2
+        elif what == "due" and state.job.qtime is not None:
+            when = state.job.qtime
+        if 0 < (wait := when + milliseconds - self.engine.now) < FORGOTTEN:
+            self.time_passes(wait)
+            if what == "half":
+                self.ask([("working", number)])
 
     @rule()
     def much_time_passes(self) -> None:
@@ -306,7 +328,7 @@ class ValkeyMachine(RuleBasedStateMachine):
             if not cursor:
                 return found
 
-    @precondition(lambda self: len(self.jobs) > 20)
+    @precondition(lambda self: len(self.jobs) > 60)
     @rule()
     def flush(self) -> None:
         """Everything goes, and who waits is told so."""
@@ -316,7 +338,20 @@ class ValkeyMachine(RuleBasedStateMachine):
         assert told() is None
 
     @invariant()
+    def the_alarm_is_set(self) -> None:
+        """The node comes no later than something is due, or a job's life ends."""
+        _, states = self.engine.scan_jobs(0, None, None, ())
+        due = [job.etime * 1000 + 1000 for job, *_ in states]
+        due += [job.qtime for job, *_ in states if job.qtime is not None]
+        if due:
+            assert self.store._next <= max(min(due), self.engine.now)
+
+    @invariant()
     def all_stand_the_same_way(self) -> None:
+        """Looked at after every other step: to look is to call, which may do what is due."""
+        self.steps += 1
+        if self.steps % 2:
+            return
         checks = [self.check("show", [job[0]], [job[1]]) for job in self.jobs[-CHUNK:]]
         for name in NAMES:
             checks += [
