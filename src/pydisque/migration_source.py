@@ -77,6 +77,12 @@ class SourceNode:
         self._transport.close()
 
 
+def _shares(node: SourceNode) -> bool:
+    """Whether a node has fellows that have the same jobs: ours have any only on a Valkey."""
+    [info] = node.ask(commands.info())
+    return "pydisque_version" in info
+
+
 class Source:
     """All nodes whose jobs are to be moved: those given, and those they know of."""
 
@@ -88,6 +94,7 @@ class Source:
         """
         self.nodes: dict[bytes, SourceNode] = {}
         """By their IDs."""
+        self._same: set[bytes] = set()  # nodes that have the jobs of one that is asked already
         self._silent: dict[Address, tuple[bytes | None, str]] = {}
         heard: deque[tuple[Address, bytes | None]] = deque((address, None) for address in given)
         while heard:
@@ -114,11 +121,15 @@ class Source:
             where = "" if isinstance(error, UnreachableError) else f"{address}: "
             self._silent[address] = node_id, f"{where}{error}"
             return
-        if self.nodes.setdefault(own_id, node) is not node:
+        if own_id in self._same or self.nodes.setdefault(own_id, node) is not node:
             node.close()
             return
-        for other_id, host, port, _ in known:
-            if other_id != own_id and host and int(port):
+        others = [other for other in known if other[0] != own_id]
+        if others and _shares(node):
+            self._same |= {other_id for other_id, *_ in others}
+            return
+        for other_id, host, port, _ in others:
+            if host and int(port):
                 yield address.elsewhere(host.decode(), int(port)), other_id
 
     def __enter__(self) -> Self:
