@@ -26,11 +26,8 @@ def data_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield home
 
 
-@pytest.fixture(scope="session", params=servers.KINDS)
-def server(request: pytest.FixtureRequest) -> Iterator[servers.Deployment]:
-    """Each kind of server in turn, one for the whole run: use queues of your own, see `queue`."""
-    with servers.running(request.param) as deployment:
-        yield deployment
+# Each kind of server in turn, one for the whole run: use queues of your own, see `queue`.
+server = servers.serving(*servers.KINDS)
 
 
 @pytest.fixture

@@ -67,6 +67,17 @@ def running(kind: str) -> Iterator[Deployment]:
         yield Deployment(kind, addresses)
 
 
+def serving(*kinds: str) -> Any:
+    """The fixture `server` for tests that need not run on every kind, each of which takes long."""
+
+    @pytest.fixture(scope="session", params=kinds, name="server")
+    def server(request: pytest.FixtureRequest) -> Iterator[Deployment]:
+        with running(request.param) as deployment:
+            yield deployment
+
+    return server
+
+
 def lacks(kind: str) -> str | None:
     """What has to be done before this kind can run, if anything."""
     if not kind.startswith("disque") or os.environ.get(DISQUE):

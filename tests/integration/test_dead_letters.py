@@ -17,7 +17,10 @@ from pydisque import dead_letters
 from pydisque.client import Client
 from pydisque.dead_letters import DeadLetter
 from pydisque.envelope import EARLIER, unwrap
-from servers import Deployment, ask, free_port, running, unique, until
+from servers import Deployment, ask, free_port, running, serving, unique, until
+
+server = serving("memory", "disque", "disque-3")
+
 
 FIRST_ID = "D-0c0c0c0c-AAAAAAAAAAAAAAAAAAAAAAAA-05a1"
 NOBODY = "D-0c0c0c0c-BBBBBBBBBBBBBBBBBBBBBBBB-05a1"

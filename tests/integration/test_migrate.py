@@ -25,9 +25,22 @@ from pydisque.migration_journal import Journal
 from pydisque.migration_plan import Standing
 from pydisque.migration_source import Source
 from pydisque.replies import JobInfo
-from servers import Deployment, NodeProcess, ask, free_port, lacks, running, unique, until
+from servers import (
+    Deployment,
+    NodeProcess,
+    ask,
+    free_port,
+    lacks,
+    running,
+    serving,
+    unique,
+    until,
+)
 
 COMMAND = [sys.executable, "-m", "pydisque", "migrate"]
+
+
+server = serving("memory", "disque", "disque-3")
 
 
 @pytest.fixture
@@ -98,6 +111,17 @@ def test_queued_jobs(server, source, target, queue, migrate):
     assert 690 <= again.ttl <= 700
     assert 40 <= once.ttl <= 50
     assert until(lambda: not infos(server.addresses, queue))
+
+
+def test_nodes_on_one_valkey(target, queue):
+    """Nodes that have the same jobs are taken for one: each job is moved once."""
+    with running("valkey-3") as shared, Client(shared.addresses) as client:
+        ids = client.add_jobs(queue, ["a", "b", "c"])
+        with Source(parse_addresses(shared.addresses)) as source:
+            assert len(source.nodes) == 1
+            Move(source, target, Journal(), queues=[queue.encode()]).run()
+        assert [client.show(id_) for id_ in ids] == [None] * 3
+        assert target.qlen(queue) == 3
 
 
 def test_the_order_of_a_queue(server, target, queue, migrate):

@@ -17,7 +17,9 @@ from pydisque.adapters.kombu import intake
 from pydisque.client import Client
 from pydisque.dead_letters import DeadLetter
 from pydisque.node import Server
-from servers import free_port, until
+from servers import free_port, serving, until
+
+server = serving("memory", "valkey", "disque", "disque-3")
 
 
 def connection(*addresses, **options):

@@ -12,9 +12,11 @@ import pytest
 from pydisque.client import Client
 from pydisque.dead_letters import DeadLetter
 from pydisque.worker import Worker
-from servers import Deployment, until
+from servers import Deployment, serving, until
 
 from . import handlers
+
+server = serving("memory", "valkey-3", "disque", "disque-3")
 
 
 class Note(NamedTuple):
