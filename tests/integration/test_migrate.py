@@ -523,7 +523,7 @@ def test_a_source_that_dies(target, queue):
         assert process.stderr.readline().startswith("waiting for 1 job")
         old.kill()
         stdout, stderr = process.communicate(timeout=30)
-    assert (process.returncode, stdout) == (1, "moved: 0 jobs\n")
+    assert (process.returncode, stdout) == (3, "moved: 0 jobs\n")
     assert re.fullmatch(rf"Error: {old.address}: .*\n", stderr)
 
 
@@ -616,7 +616,7 @@ def test_no_node(target, there):
         [*COMMAND, words[0], "--to", words[1]],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert (result.returncode, result.stdout) == (1, "")
+    assert (result.returncode, result.stdout) == (3, "")
     assert re.fullmatch(r"Error: no node answered .*refused.*\n", result.stderr)
 
 
@@ -625,7 +625,7 @@ def test_a_journal_that_is_none(migrate, tmp_path):
     file = tmp_path / "diary"
     file.write_text("dear diary\n")
     result = migrate("--journal", str(file))
-    assert (result.returncode, result.stdout) == (1, "")
+    assert (result.returncode, result.stdout) == (3, "")
     assert result.stderr == f"Error: {file} is no journal of `pydisque migrate`\n"
     assert Path(file).read_text() == "dear diary\n"
 

@@ -158,12 +158,12 @@ def shown(id_: bytes, told: tuple[bytes, int, int, bytes], now: int) -> JobState
 def seq_of(ctime: int, now: int) -> int:
     """Where a job made elsewhere stands in the order of creation; not after those made now."""
     milliseconds, rest = divmod(ctime, 1_000_000)
-    return min(milliseconds * 1024 + min(rest, 1023), now * 1024)
+    return min((milliseconds - EPOCH) * 1024 + min(rest, 1023), (now - EPOCH) * 1024)
 
 
 def import_words(made: Job, id_: bytes, seq: int) -> list[bytes | int]:
     """The arguments with which a job is taken in under an ID and in this place."""
-    ttl = made.etime - seq // 1024 // 1000
+    ttl = made.etime - (seq // 1024 + EPOCH) // 1000
     if made.state is QUEUED:
         kind = _QUEUED
     elif made.qtime is None:
