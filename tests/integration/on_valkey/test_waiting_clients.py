@@ -51,6 +51,19 @@ def test_each_client_gets_one_job(place, nodes, connect, shards):
     assert (producer.ask("QLEN", "q"), blocked(producer, "q")) == (0, 0)
 
 
+def test_large_jobs_reach_all_who_wait(place, nodes, connect):
+    """Jobs too large to be handed out in one go come one after the other, and to everybody."""
+    one, other = nodes(place, 2, reply_size=1500)
+    waiting = [connect(one) for _ in range(10)]
+    for each in waiting:
+        each.send("GETJOB", "FROM", "q")
+    producer = connect(other)
+    wait_for_blocked(producer, "q", 10)
+    producer.raw(pack("ADDJOB", "q", b"x" * 1000, 0) * 10)
+    added = {producer.read() for _ in range(10)}
+    assert {each.read()[0][1] for each in waiting} == added
+
+
 def test_nodes_get_their_share(place, nodes, connect):
     """Two consumers that ask again and again at two nodes get about as many jobs each."""
     two = nodes(place, 2)

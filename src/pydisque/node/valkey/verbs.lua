@@ -227,10 +227,9 @@ end
 function verbs.take(p)
   local q, clients = queue(argv[p + 2]), tonumber(argv[p])
   local n_given, given = get({q.name}, clients, tonumber(argv[p + 1]), true)
-  local left = clients - n_given
-  if left > 0 then stand(q.name, left) end
+  if n_given < clients then stand(q.name, clients - n_given) end
   call("ZREM", T .. ":timer", "w" .. q.name)
-  if left == 0 then q.fresh = q.fresh + call("ZCARD", q.key) end
+  q.fresh = q.fresh + call("ZCARD", q.key)  -- for whoever is in line still, as when `size` was too small
   return p + 3, given
 end
 
