@@ -253,7 +253,6 @@ class Connection(Session, asyncio.Protocol):
             self.last_command = command
             if durable and command.writes:
                 self._wrote = True
-            reply: bytes | Reply | None
             try:
                 if not command.least <= len(args) <= command.most:
                     raise command.arity_error()  # noqa: TRY301 - like any other error reply

@@ -130,7 +130,7 @@ def _memory(node: Node) -> Fields:
 
 def _persistence(node: Node) -> Fields:
     kept = node.store.persistence()
-    durable = "durability" in kept
+    durable = node.store.durable
     return {
         "loading": 0,
         "aof_enabled": int(durable),

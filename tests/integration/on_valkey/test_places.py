@@ -103,3 +103,13 @@ def test_databases_and_prefixes_are_apart(shared, place, nodes, connect):
         assert [each.ask("SHOW", job) is not None for each in peers].count(True) == 1
         assert peer.ask("SHOW", job)
         until(lambda peer=peer: len(peer.ask("HELLO")) == 4)
+
+
+def test_info_says_what_is_kept(place, nodes, connect):
+    """INFO promises no file of this node's own, and tells what may be lost."""
+    (node,) = nodes(place)
+    told = connect(node).ask("INFO", "persistence").decode().splitlines()
+    assert "aof_enabled:0" in told
+    assert any(
+        row.startswith("may_lose:nothing when a node ends; what its replicas") for row in told
+    )

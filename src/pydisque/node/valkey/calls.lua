@@ -12,7 +12,8 @@ local function begin(keys, args)
   if not state[1] then
     call("HSET", keys[1], "layout", LAYOUT)
   elseif tonumber(state[1]) ~= LAYOUT then
-    return redis.error_reply("LAYOUT " .. state[1])
+    return redis.error_reply("LAYOUT what is kept has layout " .. state[1] .. " by now, and this node knows only "
+      .. LAYOUT .. ": upgrade it")
   end
   seq, due = max(tonumber(state[2] or 0), (now - EPOCH) * 1024), tonumber(state[3] or LATEST)
   work_off()

@@ -124,8 +124,8 @@ end
 local anyone  -- is in line for a queue, as far as this call knows
 
 local function keep_line(name, nodes)
-  if #nodes > 0 then anyone = true end
   if #nodes > 0 then
+    anyone = true
     call("HSET", T .. ":waiting", name, table.concat(nodes, " "))
   else
     call("HDEL", T .. ":waiting", name)
@@ -230,11 +230,11 @@ local function running(id, job, qtime, unqueued, counted)
   return at(ends, unqueued and UNQUEUED_LAST or ACTIVE_LAST, 1)
 end
 
--- All there is to know of a job by its ID, or nil; `score` is its entry in the timer if known.
-local function find(id, score)
-  score = tonumber(score or call("ZSCORE", T .. ":timer", id) or nil)
+-- All there is to know of a job by its ID, or nil.
+local function find(id)
+  local score = call("ZSCORE", T .. ":timer", id)
   if not score then return nil end
-  local ms, kind, counted = read(score)
+  local ms, kind, counted = read(tonumber(score))
   if kind >= EXPIRY and ms <= now then return nil end
   local value = call("HGET", T .. ":jobs", id)
   if not value then return nil end
@@ -284,13 +284,12 @@ local function leave_queue(job)
   call("ZADD", T .. ":timer", score, job.id)
 end
 
+-- Forget jobs; of those that are queued {key of the queue, ID}, of those with counts the IDs.
 local function forget(ids, queued, counted)
   many("ZREM", T .. ":timer", ids)
   many("HDEL", T .. ":jobs", ids)
   many("HDEL", T .. ":counts", counted)
-  for _, id in ipairs(queued) do  -- before HDEL there was its queue's name
-    call("ZREM", id[1], id[2])
-  end
+  for _, place in ipairs(queued) do call("ZREM", place[1], place[2]) end
 end
 
 -- Time

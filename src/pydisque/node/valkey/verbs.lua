@@ -22,7 +22,6 @@ local function add(p, job, n, jobs)
   local ready = {}
   local j, t = #jobs, #later
   local delayed = job.delay > 0
-  local first = seq
   local entry = delayed and at(now + job.delay * 1000, UNQUEUED, 0)
   local moment  -- for which `entry` is right
   job.seq = seq + 1
