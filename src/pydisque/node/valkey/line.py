@@ -7,6 +7,7 @@ replies. A server that says nothing although something is asked is given up. Kno
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
@@ -15,6 +16,9 @@ from typing import Any, cast
 import hiredis
 
 from pydisque.node.valkey.place import Place, written
+
+KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}
+"""A connection on which nothing is asked is found out within some ten seconds when it is dead."""
 
 PUSH = hiredis.PushNotification
 
@@ -78,6 +82,11 @@ class Line(asyncio.Protocol):
         """Note where this end is."""
         self._transport = cast("asyncio.Transport", transport)
         self.here = transport.get_extra_info("sockname")[0]
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in KEEPALIVE.items():
+            if hasattr(socket, option):  # not every system has each
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
     def data_received(self, data: bytes) -> None:
         """Give out the replies that these bytes complete."""

@@ -11,10 +11,10 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from os import urandom
-from typing import Any
+from typing import Any, TypeVar
 
 import hiredis
 
@@ -27,6 +27,8 @@ from pydisque.node.valkey.place import Place, written
 from pydisque.node.valkey.shard import UNKNOWN_FUNCTION, Shard
 
 logger = logging.getLogger("pydisque.node")
+
+T = TypeVar("T")
 
 Address = tuple[str, int]
 
@@ -182,10 +184,11 @@ class System:
                     pause, told = FIRST_PAUSE, ""
                     await asyncio.sleep(FIRST_PAUSE)
                     continue
-            except (LineLostError, WrongPlaceError, hiredis.ReplyError) as error:
+            except Exception as error:
                 if str(error) != told:
                     told = str(error)
-                    logger.warning("Valkey is still to be found: %s", told)
+                    expected = isinstance(error, OSError | hiredis.ReplyError)
+                    logger.warning("Valkey is still to be found: %s", told, exc_info=not expected)
                 for shard in self.shards:
                     if shard.line is None:
                         shard.lose(str(error))
@@ -199,7 +202,19 @@ class System:
             line = self._bare.pop()
             if not line.closed:
                 logger.warning("Valkey at %s has lost our functions", line)
-                await _load(line)
+                await self._in_time(line, _load(line))
+
+    async def _in_time(self, line: Line, work: Awaitable[T]) -> T:
+        """Give a server up that takes too long.
+
+        Raises:
+            LineLostError: it does.
+        """
+        try:
+            async with asyncio.timeout(self.patience):
+                return await work
+        except TimeoutError:
+            raise LineLostError(f"{line}: it does not answer") from None
 
     async def _place(self, slots: Slots) -> None:
         """Give each shard its place."""
@@ -230,7 +245,9 @@ class System:
                 tag + end for tag in (s.tag for s in shards) for end in (b"@" + token, b":due")
             ]
             try:
-                await asyncio.gather(*(ear.exchange("SSUBSCRIBE", name) for name in channels))
+                await self._in_time(
+                    ear, asyncio.gather(*(ear.exchange("SSUBSCRIBE", name) for name in channels))
+                )
             except hiredis.ReplyError as error:  # it moved on meanwhile
                 raise LineLostError(str(error)) from None
         for shard in shards if not line.closed else ():
@@ -253,7 +270,7 @@ class System:
             return line
         line = await self._connect(address)
         try:
-            await self._prepare(line)
+            await self._in_time(line, self._prepare(line))
             if self._listens:
                 await self._listen(line)
         except BaseException:
@@ -377,15 +394,19 @@ class System:
         if line is None or not used:
             line = await self._connect(address, database=False)
         try:
-            self.mode = line.server[b"mode"].decode()
-            if self.mode == "cluster":
-                return _slots(await line.exchange("CLUSTER", "SLOTS"), address[0])
-            if self.mode == "sentinel":
-                return [(*_ALL, await self._primary(line))]
-            return [(*_ALL, await self._of_one(line))]
+            return await self._in_time(line, self._slots_by(line))
         finally:
             if not used and line is not self._watch:
                 line.close()
+
+    async def _slots_by(self, line: Line) -> Slots:
+        """The primaries as a server tells them, whichever kind it is of."""
+        self.mode = line.server[b"mode"].decode()
+        if self.mode == "cluster":
+            return _slots(await line.exchange("CLUSTER", "SLOTS"), line.address[0])
+        if self.mode == "sentinel":
+            return [(*_ALL, await self._primary(line))]
+        return [(*_ALL, await self._of_one(line))]
 
     async def _of_one(self, line: Line) -> Address:
         told = (await line.exchange("INFO", "replication")).decode()
@@ -416,15 +437,12 @@ class System:
             await sentinel.exchange("SUBSCRIBE", "+switch-master")
         return found[0].decode(), int(found[1])
 
-    def failed_over(self, line: Line) -> bool:
-        """Whether what a server published is that another one is the primary now."""
+    def failed_over(self, line: Line) -> None:
+        """What a server published, if it is our Sentinel, is that another is the primary now."""
         if line is self._watch:
-            for shard in self.shards:
-                if shard.line is not None:
-                    shard.line.abort("another one is the primary now")
+            for primary in list(self.lines.values()):
+                primary.abort("another one is the primary now")
             self._wanted.set()
-            return True
-        return False
 
 
 async def _run_of(line: Line) -> bytes:
