@@ -1,4 +1,4 @@
-"""Replay recordings of a real Disque server against this node, in memory and durable.
+"""Replay recordings of a real Disque server against this node: in memory, durable, on a Valkey.
 
 Takes the checker and the folder.
 Every step has to pass save those on our list of differences (docs/differences.md): of a recording
@@ -6,6 +6,7 @@ that meets one, the steps that do are left out of a copy and the rest is replaye
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -49,7 +50,8 @@ def main(checker: str, folder: str) -> int:
                 print(f"part  {recording.stem}: {left} steps differ on purpose", flush=True)
             Path(kept, recording.name).write_text("\n".join(steps) + "\n", encoding="utf-8")
         failed = 0
-        for options in ({}, {"data": data, "durability": "always"}):
+        os.environ["XDG_DATA_HOME"] = data  # where the Valkey of a node's own keeps its files
+        for options in ({}, {"data": data, "durability": "always"}, {"store": "valkey"}):
             with Server(**options) as server:
                 print(f"on a node with {options or 'its jobs in memory'}", flush=True)
                 replay = [sys.executable, checker, server.address, kept]
