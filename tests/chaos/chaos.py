@@ -91,7 +91,7 @@ class Chaos:
             while self._history.counts["killed"] < self._plan.kills:
                 self._live()
                 self._node.start()
-                self._check_clients()
+                self._world.check()
             self._world.producing = False
             self._end_hard()
             self._node.start()
@@ -115,17 +115,8 @@ class Chaos:
         clients += [
             Worker(world, f"worker-{n}", f"{plan.seed} worker {n}") for n in range(plan.workers)
         ]
-        try:
+        with world.at_work(clients):
             yield clients
-        finally:
-            world.producing = world.working = False
-            for client in clients:
-                client.join()
-        self._check_clients()
-
-    def _check_clients(self) -> None:
-        for failure in self._world.failures:
-            raise failure
 
     # A life of the node
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
-from random import Random
 from typing import Any
 
 from hiredis import ReplyError
 
+from chaos.crowd import Crowd, Member
 from chaos.history import Fate, History, Job, LostGet
 from wire import Peer, pack
 
@@ -21,19 +20,14 @@ Held = list[tuple[Job, bytes]]
 """Jobs that a worker has, with their IDs."""
 
 
-class World:
+class World(Crowd):
     """What all clients of a run share."""
 
     def __init__(self, address: str, history: History) -> None:
+        super().__init__(history)
         self.address = address
-        self.history = history
-        self.producing = True
-        self.working = True
-        self.draining = False
-        """Workers acknowledge all they get."""
         self.syncs_fail = False
         """What is refused now may be there after a crash: it may stand in a file all the same."""
-        self.failures: list[BaseException] = []
 
     def fate(self, reply: object) -> Fate:
         """How a request went that was answered with this."""
@@ -45,45 +39,31 @@ class World:
         return Fate.UNKNOWN if self.syncs_fail else Fate.REFUSED
 
 
-class Client:
+class Client(Member):
     """One thread with one connection, made again whenever it breaks."""
 
     def __init__(self, world: World, name: str, seed: str) -> None:
+        super().__init__(world, name, seed)
         self.world = world
-        self.name = name
-        self.random = Random(seed)
         self._refused = False  # something was, so there is no hurry
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
-
-    def join(self) -> None:
-        """Wait until it has done its work."""
-        self._thread.join(60)
-        assert not self._thread.is_alive(), f"{self.name} does not end"
-
-    def wanted(self) -> bool:
-        """Whether it is to go on."""
-        raise NotImplementedError
 
     def step(self, peer: Peer) -> None:
         """Do some work; `EOFError` and `ConnectionError` end the connection."""
         raise NotImplementedError
 
-    def _run(self) -> None:
-        try:
-            while self.wanted():
-                try:
-                    with Peer(self.world.address) as peer:
-                        while self.wanted():
-                            self.step(peer)
-                            if self._refused:
-                                self._refused = False
-                                time.sleep(0.02)
-                except (EOFError, ConnectionError):
-                    self.world.history.add_count("connections lost or refused")
-                    time.sleep(0.02)
-        except BaseException as error:  # noqa: BLE001 - whoever started this thread raises it
-            self.world.failures.append(error)
+    def work(self) -> None:
+        """Work on one connection after the other."""
+        while self.wanted():
+            try:
+                with Peer(self.world.address) as peer:
+                    while self.wanted():
+                        self.step(peer)
+                        if self._refused:
+                            self._refused = False
+                            time.sleep(0.02)
+            except (EOFError, ConnectionError):
+                self.world.history.add_count("connections lost or refused")
+                time.sleep(0.02)
 
     def ask(
         self, peer: Peer, requests: list[bytes], hear: Callable[[int, Any, float, float], None]

@@ -144,7 +144,7 @@ class Chaos:
             for _ in range(self._plan.faults):
                 time.sleep(self._random.uniform(0.1, self._plan.pause))
                 self._trouble(self._random.choice(self._kinds()))
-                self._check_clients()
+                self._world.check()
             self._world.producing = False
             self._drain(clients)
         self._check_empty()
@@ -164,17 +164,8 @@ class Chaos:
         ]
         names = [f"consumer-{n}" for n in range(plan.consumers)]
         clients += [Consumer(world, name, nodes, f"{plan.seed} {name}") for name in names]
-        try:
+        with world.at_work(clients):
             yield clients
-        finally:
-            world.producing = world.working = False
-            for client in clients:
-                client.join()
-        self._check_clients()
-
-    def _check_clients(self) -> None:
-        for failure in self._world.failures:
-            raise failure
 
     # Faults
 

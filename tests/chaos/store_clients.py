@@ -6,14 +6,13 @@ Each has a `Client` of its own, with the addresses of all nodes.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
-from random import Random
 from typing import Any
 
 from redis.exceptions import ConnectionError, RedisError  # noqa: A004
 
+from chaos.crowd import Crowd, Member
 from chaos.history import Fate, History, Job
 from pydisque.client import Client, ReceivedJob
 from pydisque.errors import DisqueError, MisconfError, NoJobError
@@ -27,18 +26,13 @@ RESEND = "sure"
 """What producers are called whose clients send a job again if it may not be there."""
 
 
-class World:
+class World(Crowd):
     """What all clients of a run share."""
 
     def __init__(self, history: History, replicate: int) -> None:
-        self.history = history
+        super().__init__(history)
         self.replicate = replicate
         """Copies without which nothing is answered; of single jobs there may be more."""
-        self.producing = True
-        self.working = True
-        self.draining = False
-        """Consumers acknowledge all they get."""
-        self.failures: list[BaseException] = []
         self.errors: list[Exception] = []
 
     def refused(self, error: Exception, doing: str) -> Fate:
@@ -54,42 +48,28 @@ def kind(error: Exception) -> str:
     return name if isinstance(error, ConnectionError) else f"{name} {str(error)[:38]}"
 
 
-class Busy:
-    """One thread with a client, which does something again and again."""
+class Busy(Member):
+    """One thread with a client."""
 
     def __init__(self, world: World, name: str, nodes: list[str], seed: str) -> None:
+        super().__init__(world, name, seed)
         self.world = world
-        self.name = name
-        self.random = Random(seed)
         self.client = Client(
             self.random.sample(nodes, len(nodes)),
             resend_add=name.startswith(RESEND),
             deadline=4,
             socket_timeout=3,
         )
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
-
-    def join(self) -> None:
-        """Wait until it has done its work."""
-        self._thread.join(60)
-        assert not self._thread.is_alive(), f"{self.name} does not end"
-
-    def wanted(self) -> bool:
-        """Whether it is to go on."""
-        raise NotImplementedError
 
     def step(self) -> None:
         """Do some work."""
         raise NotImplementedError
 
-    def _run(self) -> None:
-        try:
-            with self.client:
-                while self.wanted():
-                    self.step()
-        except BaseException as error:  # noqa: BLE001 - whoever started this thread raises it
-            self.world.failures.append(error)
+    def work(self) -> None:
+        """Work with the client."""
+        with self.client:
+            while self.wanted():
+                self.step()
 
     def ask(self, doing: str, request: Callable[[], Any]) -> tuple[Any, Fate | None, float, float]:
         """The reply or nothing, what became of a request that failed, sent when, told when."""
