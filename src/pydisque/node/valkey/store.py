@@ -11,11 +11,11 @@ import logging
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from pydisque.errors import DisqueError, NoJobError, NoReplError, TooLateError
 from pydisque.node.job import Job, JobState, check_ids, ttl_field
-from pydisque.node.later import Later, Stepwise, joined
+from pydisque.node.later import Later, joined
 from pydisque.node.queue import QueueState
 from pydisque.node.store import Fellow, Lengths, new_node_id, random_serials
 from pydisque.node.valkey import layout
@@ -33,6 +33,7 @@ from pydisque.node.valkey.gathering import Gathering
 from pydisque.node.valkey.layout import Layout
 from pydisque.node.valkey.line import Line
 from pydisque.node.valkey.place import Place
+from pydisque.node.valkey.scan import Scan
 from pydisque.node.valkey.shard import NEVER, Shard
 from pydisque.node.valkey.system import System
 
@@ -54,9 +55,6 @@ LATE_AFTER, LATE = 3000, 10
 
 LOOK_EVERY = 5
 """Seconds after which it is looked again how many replicas there are."""
-
-SCANNED = 1000
-"""Elements that one call looks at when all are wanted."""
 
 
 class ValkeyStore:
@@ -495,9 +493,7 @@ class ValkeyStore:
         read: Callable[[Any], list[T]],
         shards: list[Shard] | None = None,
     ) -> Later[tuple[int, list[T]]]:
-        scan = Scan(shards or self._shards, limit, words, read)
-        scan.begin(cursor)
-        return scan.answer
+        return Scan(shards or self._shards, limit, words, read).begin(cursor)
 
     def totals(self) -> Later[tuple[int, int]]:
         """How many jobs and how many queues there are."""
@@ -595,56 +591,6 @@ class ValkeyStore:
             failing = "what its replicas have not got when Valkey's primary fails"
         disk = "nothing" if self._synced else "what Valkey's appendfsync leaves unwritten"
         return f"{node}; {failing}; {disk} when all machines do"
-
-
-class Scan(Generic[T]):
-    """A scan through the shards, one after the other; its cursors tell shard and place in it."""
-
-    def __init__(
-        self,
-        shards: list[Shard],
-        limit: int | None,
-        words: Callable[[int, int], list[Any]],
-        read: Callable[[Any], list[T]],
-    ) -> None:
-        self.answer: Later[tuple[int, list[T]]] = Stepwise()
-        self._shards = shards
-        self._limit = limit
-        self._words = words
-        self._read = read
-        self._found: list[T] = []
-        self._looked = 0
-
-    def begin(self, cursor: int) -> None:
-        """Go on where a cursor says."""
-        at, number = divmod(cursor, len(self._shards))
-        self._step(number, at)
-
-    def _step(self, number: int, at: int) -> None:
-        count = SCANNED if self._limit is None else max(1, min(SCANNED, self._limit))
-        later: Later[tuple[int, list[T], int]] = Later()
-        later.then(partial(self._took, number), self.answer.failed)
-        words = self._words(at, count)
-        operation = Operation(words, self._part, later, again=True, writes=False)
-        self._shards[number].open(None, OTHER).operate(operation)
-
-    def _part(self, told: Any) -> tuple[int, list[T], int]:
-        return int(told[0]), self._read(told[1]), told[2]
-
-    def _took(self, number: int, part: tuple[int, list[T], int]) -> None:
-        at, found, looked = part
-        self._found += found
-        self._looked += looked
-        number += at == 0
-        limit = self._limit
-        if number == len(self._shards):
-            self.answer.done((0, self._found))
-        elif limit is not None and (
-            len(self._found) >= limit or self._looked >= max(1, limit) * 10
-        ):
-            self.answer.done((at * len(self._shards) + number, self._found))
-        else:
-            self._step(number, at)
 
 
 async def _nothing() -> None:

@@ -1,0 +1,78 @@
+"""A scan through the shards, one after the other, for QSCAN and JSCAN.
+
+Its cursors tell the shard and the place in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from pydisque.node.later import Later, Stepwise
+from pydisque.node.valkey.batch import OTHER, Operation
+from pydisque.node.valkey.shard import Shard
+
+T = TypeVar("T")
+
+SCANNED = 1000
+"""Elements that one call looks at when all are wanted."""
+
+
+class Scan(Generic[T]):
+    """A scan through the shards, one after the other; its cursors tell shard and place in it."""
+
+    def __init__(
+        self,
+        shards: list[Shard],
+        limit: int | None,
+        words: Callable[[int, int], list[Any]],
+        read: Callable[[Any], list[T]],
+    ) -> None:
+        """Prepare it.
+
+        Args:
+            shards: those to look at.
+            limit: about so many are wanted, None for all.
+            words: what to ask, by the place in a shard and how many elements to look at.
+            read: makes of what is told what was found.
+        """
+        self._answer: Later[tuple[int, list[T]]] = Stepwise()
+        self._shards = shards
+        self._limit = limit
+        self._words = words
+        self._read = read
+        self._found: list[T] = []
+        self._looked = 0
+
+    def begin(self, cursor: int) -> Later[tuple[int, list[T]]]:
+        """Go on where a cursor says; the next cursor, 0 at the end, and what was found."""
+        at, number = divmod(cursor, len(self._shards))
+        self._step(number, at)
+        return self._answer
+
+    def _step(self, number: int, at: int) -> None:
+        count = SCANNED if self._limit is None else max(1, min(SCANNED, self._limit))
+        later: Later[tuple[int, list[T], int]] = Later()
+        later.then(partial(self._took, number), self._answer.failed)
+        words = self._words(at, count)
+        operation = Operation(words, self._part, later, again=True, writes=False)
+        self._shards[number].open(None, OTHER).operate(operation)
+
+    def _part(self, told: Any) -> tuple[int, list[T], int]:
+        return int(told[0]), self._read(told[1]), told[2]
+
+    def _took(self, number: int, part: tuple[int, list[T], int]) -> None:
+        at, found, looked = part
+        self._found += found
+        self._looked += looked
+        number += at == 0
+        limit = self._limit
+        if number == len(self._shards):
+            self._answer.done((0, self._found))
+        elif limit is not None and (
+            len(self._found) >= limit or self._looked >= max(1, limit) * 10
+        ):
+            self._answer.done((at * len(self._shards) + number, self._found))
+        else:
+            self._step(number, at)
