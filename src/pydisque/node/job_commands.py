@@ -39,7 +39,8 @@ def addjob(session: Session, args: list[bytes]) -> bytes | Reply:
         raise NoReplError
     if node.leaving or store.memory > node.memory_high:
         raise NoReplError(NO_COPY + node.no_copy_reason())
-    id_ = store.add(args[1], args[2], ttl, retry, delay, maxlen)
+    add = store.add_at_once if at_once else store.add
+    id_ = add(args[1], args[2], ttl, retry, delay, maxlen)
     if copies > 1 and not at_once:
         id_ = store.copied(id_, copies, timeout)
     return b"+%b\r\n" % id_ if type(id_) is bytes else shaped(id_, resp.status)

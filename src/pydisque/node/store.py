@@ -110,6 +110,12 @@ class Store(Protocol):
         self, name: bytes, body: bytes, ttl: int, retry: int, delay: int, maxlen: int | None
     ) -> Answer[bytes]: ...
 
+    def add_at_once(
+        self, name: bytes, body: bytes, ttl: int, retry: int, delay: int, maxlen: int | None
+    ) -> Answer[bytes]:
+        """As `add`, without waiting for the copies that every change is to have."""
+        ...
+
     def copies(self, name: bytes) -> int:
         """How many copies of a queue's jobs it could keep now, as far as it knows."""
         ...
@@ -263,6 +269,12 @@ class LocalStore(RestorableEngine):
 
     def announce(self, host: str, port: int, *, leaving: bool) -> None:
         """There are no others."""
+
+    def add_at_once(
+        self, name: bytes, body: bytes, ttl: int, retry: int, delay: int, maxlen: int | None
+    ) -> bytes:
+        """It is the same: there are no copies."""
+        return self.add(name, body, ttl, retry, delay, maxlen)
 
     def copies(self, name: bytes) -> int:
         """The one here."""

@@ -103,14 +103,19 @@ class Batch:
         """Whether it has something in it that is refused when memory is short."""
         return bool(self._adds) or any(operation.grows for operation in self._others)
 
-    def changed(self, told: list[Any]) -> bool:
-        """Whether what the function answered tells of a change."""
-        if self._adds or self._removed:
-            return True
-        return any(
-            operation.writes and answer
-            for operation, answer in zip(self._others, told, strict=True)
-        )
+    def settle_looks(self, told: list[Any]) -> list[Any]:
+        """Give out what tells of no change; the rest stays, and what was answered to it."""
+        heads = len(told) - len(self._others)
+        changes: list[Operation] = []
+        left = told[:heads]
+        for operation, answer in zip(self._others, told[heads:], strict=True):
+            if operation.writes and answer:
+                changes.append(operation)
+                left.append(answer)
+            else:
+                _settle(operation, answer)
+        self._others = changes
+        return left
 
     def settle(self, told: list[Any]) -> None:
         """Give out what the function answered."""
@@ -156,9 +161,6 @@ class Batch:
             next(answers)
         for operation in self._others:
             answer = next(answers)
-            if not (operation.writes and answer):
-                _settle(operation, answer)
-                continue
             if operation.words[0] in (b"get", b"take"):
                 given += layout.given(answer)
             elif operation.words[0] == b"fit":

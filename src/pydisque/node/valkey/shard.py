@@ -167,8 +167,11 @@ class Shard:
 
     def _done(self, line: Line, batch: Batch, told: list[Any]) -> None:
         """Give out what was answered, once enough servers have it."""
-        if self.confirm is None or not batch.changed(told):
+        if self.confirm is None:
             batch.settle(told)
+            return
+        told = batch.settle_looks(told)
+        if not batch:
             return
 
         def confirmed(error: DisqueError | None) -> None:

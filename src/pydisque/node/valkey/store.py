@@ -270,21 +270,44 @@ class ValkeyStore:
         if self._wanted > 1 and self.copies(name) < self._wanted:
             self._look_at_replicas()  # perhaps it is back
             raise NoReplError
+        shard, id_, head = self._new(name, ttl, retry, delay)
+        if maxlen is not None:
+            return self._fit(shard, maxlen, head, id_, body)
+        later: Later[bytes] = Later()
+        shard.open(self.asker, ADD).add(id_, head, body, later)
+        return later
+
+    def add_at_once(
+        self, name: bytes, body: bytes, ttl: int, retry: int, delay: int, maxlen: int | None
+    ) -> Later[bytes]:
+        """The same without waiting for copies."""
+        shard, id_, head = self._new(name, ttl, retry, delay)
+        most = sys.maxsize if maxlen is None else maxlen
+        return self._fit(shard, most, head, id_, body, writes=False)
+
+    def _fit(
+        self,
+        shard: Shard,
+        maxlen: int,
+        head: bytes,
+        id_: bytes,
+        body: bytes,
+        *,
+        writes: bool = True,
+    ) -> Later[bytes]:
+        words = [b"fit", 0, maxlen, head, id_, body]
+        read = partial(_fitted, id_)
+        return self._operate(shard, words, read, again=False, grows=True, writes=writes)
+
+    def _new(self, name: bytes, ttl: int, retry: int, delay: int) -> tuple[Shard, bytes, bytes]:
+        """Where a new job goes, its ID, and its head."""
         known = self._heads.get((name, ttl, retry, delay))
         if known is None:
             known = self._head(name, ttl, retry, delay)
         shard, begin, end, head = known
         if not self._serials:
             self._serials = random_serials()
-        id_ = begin + self._serials.pop()[1:] + end
-        if maxlen is not None:
-            words = [b"fit", 0, maxlen, head, id_, body]
-            return self._operate(
-                shard, words, partial(_fitted, id_), again=False, grows=True, writes=True
-            )
-        later: Later[bytes] = Later()
-        shard.open(self.asker, ADD).add(id_, head, body, later)
-        return later
+        return shard, begin + self._serials.pop()[1:] + end, head
 
     def _head(
         self, name: bytes, ttl: int, retry: int, delay: int

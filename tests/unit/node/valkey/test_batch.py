@@ -8,6 +8,7 @@ import pytest
 
 from pydisque.errors import DisqueError, MaxLenError, OOMError, PausedError
 from pydisque.node.later import Later
+from pydisque.node.valkey import layout
 from pydisque.node.valkey.batch import ADD, OTHER, REMOVE, Batch, Operation
 
 A, B = object(), object()
@@ -122,31 +123,34 @@ def test_what_is_bound_to_a_place() -> None:
     assert not batch
 
 
-def test_whether_something_changed() -> None:
-    """Adding and removing does; the rest does if it writes and tells of something."""
+def test_what_tells_of_no_change_waits_for_nothing() -> None:
+    """Looks, and what found nothing to do, are answered; what changed something stays."""
+    got, nothing, looked, added = Heard(), Heard(), Heard(), Heard()
     batch = Batch(0.0)
-    batch.operate(operation(Heard(), b"get"))
-    batch.operate(operation(Heard(), b"show", writes=False))
-    assert not batch.changed([None, b"state"])
-    assert batch.changed([[b"job"], None])
-    batch.add(b"1", HEAD, b"x", Heard().later)
-    assert batch.changed([1, None, None])
+    batch.add(b"1", HEAD, b"x", added.later)
+    batch.operate(operation(got, b"get"))
+    batch.operate(operation(nothing, b"nack"))
+    batch.operate(operation(looked, b"show", writes=False))
+    left = batch.settle_looks([1, [b"job"], 0, b"state"])
+    assert left == [1, [b"job"]]
+    assert (nothing.got, looked.got) == ([0], [b"state"])
+    batch.settle(left)
+    assert (added.got, got.got) == ([b"1"], [[b"job"]])
+    looks = Batch(0.0)
+    looks.operate(operation(Heard(), b"show", writes=False))
+    looks.settle_looks([b"state"])
+    assert not looks
 
 
 def test_what_is_not_kept_by_enough_servers() -> None:
     """What tells of a change fails; what was added is to be removed, what was given put back."""
-    added, given, looked, nothing = Heard(), Heard(), Heard(), Heard()
+    added, given = Heard(), Heard()
     batch = Batch(0.0)
     batch.add(b"1", HEAD, b"x", added.later)
     batch.operate(operation(given, b"get", 0))
-    batch.operate(operation(looked, b"show", 0, writes=False))
-    batch.operate(operation(nothing, b"nack", 0))
-    value = (
-        b"\0" * 8 + b"\0" * 7 + b"\x63" + b"\0" * 7 + b"\x05" + b"\0" * 8 + b"\0\0\0\x01q" + b"body"
-    )
+    value = bytes(8) + layout.head(b"q", 99, 5, 0) + b"body"
     error = DisqueError("too few")
-    remove, back = batch.withdraw([1, [[b"7", value], [], 1000], b"state", 0], error)
+    remove, back = batch.withdraw([1, [[b"7", value], [], 1000]], error)
     assert remove == [b"1"]
     assert [(job.id, job.qtime) for job in back] == [(b"7", 6000)]
     assert (added.got, given.got) == ([error], [error])
-    assert (looked.got, nothing.got) == ([b"state"], [0])
