@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -12,7 +13,7 @@ import pytest
 from pydisque.node import Server
 from servers import until
 from valkeys import ValkeyProcess
-from wire import Peer, error
+from wire import Peer, error, wait_for_blocked
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +93,20 @@ def test_one_job_may_want_more_than_all(pair, nodes, connect, stopped):
     assert one.ask("ADDJOB", "q", "y", 0).startswith(b"D-")
     assert one.ask("ADDJOB", "q", "z", 200, "REPLICATE", 2, "ASYNC").startswith(b"D-")
     assert no_copies(one.ask("ADDJOB", "q", "x", 0, "REPLICATE", 3))
+
+
+def test_a_lease_that_has_run_is_given_to_nobody(pair, node, peer, connect):
+    """A job whose lease ran while copies were waited for is queued again, and then handed out."""
+    waiting = connect(node)
+    waiting.send("GETJOB", "FROM", "late")
+    wait_for_blocked(peer, "late", 1)
+    pair[1].signal(signal.SIGSTOP)
+    try:
+        job = peer.ask("ADDJOB", "late", "x", 0, "ASYNC", "RETRY", 30)
+        time.sleep(0.5)  # of the lease, which began when the job was taken
+    finally:
+        pair[1].signal(signal.SIGCONT)
+    assert waiting.read() == [[b"late", job, b"x"]]
+    shown = peer.ask("SHOW", job)
+    assert shown[shown.index(b"next-requeue-within") + 1] > 29_600
+    assert shown[shown.index(b"additional-deliveries") + 1] == 0

@@ -13,7 +13,6 @@ from itertools import repeat
 from typing import Any, NamedTuple
 
 from pydisque.errors import DisqueError, MaxLenError, PausedError
-from pydisque.node.job import Job
 from pydisque.node.later import Later
 from pydisque.node.valkey import layout
 
@@ -144,32 +143,38 @@ class Batch:
             for answer in added:
                 answer.failed(error)
 
-    def withdraw(self, told: list[Any], error: DisqueError) -> tuple[list[bytes], list[Job]]:
-        """What changed may not stay so: give out why, in the place of what would tell of it.
+    def take_back(self, told: list[Any], error: DisqueError) -> tuple[list[Any], list[Operation]]:
+        """Give nobody the jobs that were handed out, but why not.
 
         Returns:
-            The jobs that were added and are to be removed, and those that were given to nobody
-            and are to be put back.
+            What is left of the answers, and what has to be asked for: that the jobs are queued
+            again, and that those they were for stand in line again.
         """
-        answers = iter(told)
-        added: list[bytes] = []
-        given: list[Job] = []
-        if self._adds:
-            next(answers)
-            added += [id_ for _, words, _ in self._adds for id_ in words[::2]]
-        if self._removed:
-            next(answers)
-        for operation in self._others:
-            answer = next(answers)
-            if operation.words[0] in (b"get", b"take"):
-                given += layout.given(answer)
-            elif operation.words[0] == b"fit":
-                added.append(operation.words[4])
+        heads = len(told) - len(self._others)
+        left, others, back = told[:heads], list[Operation](), list[Operation]()
+        for operation, answer in zip(self._others, told[heads:], strict=True):
+            if operation.words[0] not in (b"get", b"take"):
+                left.append(answer)
+                others.append(operation)
+                continue
+            jobs = layout.given(answer)
+            if operation.words[0] == b"take":
+                stand = [b"stand", 0, len(jobs), operation.words[-1]]
+                back.append(command(stand, bound=True))
+            back.append(command(layout.giving_back(jobs)))
             operation.answer.failed(error)
-        self._fail_adds(error)
-        for removed in self._removed:
-            removed.failed(error)
-        return added, given
+        self._others = others
+        return left, back
+
+    def withdraw(self, told: list[Any], error: DisqueError) -> list[Operation]:
+        """What changed may not stay so: give out why; what has to be asked for to undo it."""
+        _, undo = self.take_back(told, error)
+        added = [id_ for _, words, _ in self._adds for id_ in words[::2]]
+        added += [other.words[4] for other in self._others if other.words[0] == b"fit"]
+        if added:
+            undo.append(command([b"remove", 1, len(added), *added]))
+        self.fail(error)
+        return undo
 
     def fail(self, error: DisqueError) -> None:
         """Nothing of it is done, and will not be."""

@@ -13,10 +13,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from pydisque.errors import DisqueError, MisconfError, OOMError
+from pydisque.errors import DisqueError, MisconfError, NoReplError, OOMError
 from pydisque.node.valkey.batch import OTHER, Batch, Operation, command
-from pydisque.node.valkey.copies import Told
-from pydisque.node.valkey.layout import LATEST, LIBRARY, giving_back
+from pydisque.node.valkey.copies import TOO_LATE, Told
+from pydisque.node.valkey.layout import LATEST, LIBRARY
 from pydisque.node.valkey.line import Line, LineLostError
 
 logger = logging.getLogger("pydisque.node")
@@ -32,6 +32,10 @@ SEALED_AFTER = 0.1
 
 NEVER = LATEST
 """A time that does not come, as `rules.lua` tells it."""
+
+LATE = 0.25
+"""Seconds after which jobs that waited for copies are not handed out: so much of their lease is
+gone, which is meant for whoever works on them."""
 
 PAUSE = 0.02
 """Seconds after which a server is asked again that refused."""
@@ -174,15 +178,18 @@ class Shard:
         if not batch:
             return
 
+        since = self._loop.time()
+
         def confirmed(error: DisqueError | None) -> None:
+            left, undo = told, list[Operation]()
+            if error is not None:
+                undo = batch.withdraw(left, error)
+            elif self._loop.time() - since > LATE:
+                left, undo = batch.take_back(left, NoReplError(TOO_LATE))
             if error is None:
-                batch.settle(told)
-                return
-            added, given = batch.withdraw(told, error)
-            if added:
-                self.tell([b"remove", 1, len(added), *added])
-            if given:
-                self.tell(giving_back(given))
+                batch.settle(left)
+            for operation in undo:
+                self.open(None, OTHER).operate(operation)
 
         self.confirm(line, confirmed)
 

@@ -142,15 +142,37 @@ def test_what_tells_of_no_change_waits_for_nothing() -> None:
     assert not looks
 
 
+def value(retry: int) -> bytes:
+    return bytes(8) + layout.head(b"q", 99, retry, 0) + b"body"
+
+
 def test_what_is_not_kept_by_enough_servers() -> None:
-    """What tells of a change fails; what was added is to be removed, what was given put back."""
-    added, given = Heard(), Heard()
+    """What tells of a change fails; what was added is removed, what was given put back."""
+    added, fitted, given = Heard(), Heard(), Heard()
     batch = Batch(0.0)
     batch.add(b"1", HEAD, b"x", added.later)
+    batch.operate(operation(fitted, b"fit", 0, 5, HEAD, b"2", b"y"))
     batch.operate(operation(given, b"get", 0))
-    value = bytes(8) + layout.head(b"q", 99, 5, 0) + b"body"
     error = DisqueError("too few")
-    remove, back = batch.withdraw([1, [[b"7", value], [], 1000]], error)
-    assert remove == [b"1"]
-    assert [(job.id, job.qtime) for job in back] == [(b"7", 6000)]
-    assert (added.got, given.got) == ([error], [error])
+    undo = batch.withdraw([1, 1, [[b"7", value(5)], [], 1000]], error)
+    assert [(added.got, fitted.got, given.got)] == [([error], [error], [error])]
+    assert [each.words for each in undo] == [
+        [b"give_back", 0, 1, b"7", 6000],
+        [b"remove", 1, 2, b"1", b"2"],
+    ]
+
+
+def test_jobs_that_come_too_late() -> None:
+    """They are put back, and those they were for stand in line again; the rest is as it was."""
+    added, taken = Heard(), Heard()
+    batch = Batch(0.0)
+    batch.add(b"1", HEAD, b"x", added.later)
+    batch.operate(operation(taken, b"take", 0, 3, 99, b"q"))
+    error = DisqueError("late")
+    left, back = batch.take_back([1, [[b"7", value(5), b"8", value(0)], [], 1000]], error)
+    batch.settle(left)
+    assert (added.got, taken.got) == ([b"1"], [error])
+    assert [(each.words, each.bound) for each in back] == [
+        ([b"stand", 0, 2, b"q"], True),
+        ([b"give_back", 0, 2, b"7", 6000, b"8", 0], False),
+    ]
