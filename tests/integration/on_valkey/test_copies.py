@@ -26,6 +26,9 @@ def pair() -> Iterator[tuple[ValkeyProcess, ValkeyProcess]]:
         follows = "--replicaof", f"127.0.0.1 {primary.port}"
         replica = stack.enter_context(ValkeyProcess(folders[1], *follows))
         until(lambda: b"state=online" in primary.ask("INFO", "replication"), 30)
+        with Peer(primary.address) as peer:  # the first time it takes a while
+            peer.ask("SET", "anything", 1)
+            until(lambda: peer.ask("WAIT", 1, 1000) == 1, 30)
         yield primary, replica
 
 
@@ -44,7 +47,7 @@ def no_copies(reply: object) -> bool:
 @pytest.fixture
 def node(pair, nodes) -> Server:
     """A node that wants two copies of everything."""
-    (node,) = nodes(pair[0].url, replicate=2, store_timeout=1)
+    (node,) = nodes(pair[0].url, replicate=2, store_timeout=2)
     return node
 
 
