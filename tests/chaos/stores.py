@@ -225,17 +225,23 @@ class Sentinels(Stores):
     def healthy(self) -> bool:
         """Whether the two are one primary and its replica, and all Sentinels say so."""
         primaries = self.primaries()
-        if len(primaries) != 1 or not primaries[0].is_copied():
-            return False
-        here = [b"127.0.0.1", b"%d" % primaries[0].port]
+        return len(primaries) == 1 and primaries[0].is_copied() and self._is_known(primaries[0])
+
+    def has_another(self, old: Server) -> bool:
+        """Whether the other one is the primary, for itself and for all who watch.
+
+        As long as one of these does not know, an old one that comes back may be primary again, and
+        the other is emptied after it: no Valkey that starts again on old files is safe from that.
+        """
+        return any(server is not old and self._is_known(server) for server in self.primaries())
+
+    def _is_known(self, primary: Server) -> bool:
+        """Whether all Sentinels say that it is the primary."""
+        here = [b"127.0.0.1", b"%d" % primary.port]
         return all(
             one.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE) == here
             for one in self.sentinels
         )
-
-    def has_another(self, old: Server) -> bool:
-        """Whether the other one is the primary."""
-        return any(server is not old for server in self.primaries())
 
     def bring_back(self, server: Server, choose: Random) -> None:
         """As a replica; or as the primary it was, for the Sentinels to tell it otherwise."""
