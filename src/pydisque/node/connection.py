@@ -16,7 +16,7 @@ from typing import cast
 from pydisque.errors import DisqueError, MisconfError
 from pydisque.node import resp
 from pydisque.node.backlog import NOTED_FROM
-from pydisque.node.later import Reply
+from pydisque.node.later import INTERNAL_ERROR, Reply
 from pydisque.node.node import Command, Node, Session
 from pydisque.node.resp import RequestParser
 
@@ -264,7 +264,7 @@ class Connection(Session, asyncio.Protocol):
                 reply = resp.error(error.reply)
             except Exception:
                 logger.exception("%s failed", command.name.decode())
-                reply = resp.error("ERR internal error, see the log of the node")
+                reply = INTERNAL_ERROR
             if self.guarded:
                 reply = self._adapt(reply)
             if isinstance(reply, Reply):

@@ -6,6 +6,7 @@ with it. Decides nothing, and knows neither stores nor connections.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
@@ -13,7 +14,12 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 from pydisque.errors import DisqueError
 from pydisque.node import resp
 
+logger = logging.getLogger("pydisque.node")
+
 T = TypeVar("T")
+
+INTERNAL_ERROR = resp.error("ERR internal error, see the log of the node")
+"""For a client whose command fails in a way nobody thought of."""
 
 
 class Later(Generic[T]):
@@ -104,6 +110,9 @@ class Reply:
             self._put(self._shape(value))
         except DisqueError as error:
             self._refuse(error)
+        except Exception:
+            logger.exception("an answer cannot be read")
+            self._put(INTERNAL_ERROR)
 
     def _refuse(self, error: DisqueError) -> None:
         self._put(resp.error(error.reply))

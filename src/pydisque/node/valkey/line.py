@@ -7,10 +7,12 @@ replies. A server that says nothing although something is asked is given up. Kno
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import hiredis
@@ -19,6 +21,8 @@ from pydisque.node.valkey.place import Place, written
 
 KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}
 """A connection on which nothing is asked is found out within some ten seconds when it is dead."""
+
+logger = logging.getLogger("pydisque.node")
 
 PUSH = hiredis.PushNotification
 
@@ -95,11 +99,19 @@ class Line(asyncio.Protocol):
             reader.feed(data)
             while (reply := reader.gets()) is not False:
                 if type(reply) is not PUSH or reply[0] in _SUBSCRIBED:
-                    waiting.popleft()[0](reply)
+                    self._tell(waiting.popleft()[0], reply)
                 else:
-                    self._published(self, reply)
+                    self._tell(partial(self._published, self), reply)
         except hiredis.ProtocolError:
             self.abort("it does not speak RESP3")
+
+    @staticmethod
+    def _tell(done: Done, reply: Any) -> None:
+        """Give out a reply; what goes wrong with one must not hold up the others."""
+        try:
+            done(reply)
+        except Exception:
+            logger.exception("a reply of Valkey's cannot be dealt with")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell everybody."""
@@ -108,7 +120,7 @@ class Line(asyncio.Protocol):
         if not was_closed or self._why:
             self.lost(self, why)
         while self._waiting:
-            self._waiting.popleft()[0](LineLostError(why))
+            self._tell(self._waiting.popleft()[0], LineLostError(why))
 
     # Asking
 

@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from pydisque.node.valkey.layout import Layout
-from pydisque.node.valkey.line import LineLostError, connect
+from pydisque.node.valkey.line import Line, LineLostError, connect
 from pydisque.node.valkey.place import Place
 from pydisque.node.valkey.shard import Shard
 from pydisque.node.valkey.system import System
@@ -77,3 +77,17 @@ async def test_silent_connections_are_probed(place: Place) -> None:
     sock = line._transport.get_extra_info("socket")
     assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
     line.close()
+
+
+async def test_a_reply_that_cannot_be_dealt_with(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged, and those after it are dealt with all the same."""
+    line = Line(("host", 1), nothing, nothing)
+    got: list[object] = []
+
+    def fails(_: object) -> None:
+        raise KeyError("reply")
+
+    line._waiting.extend([(fails, 0.0), (got.append, 0.0)])
+    line.data_received(b":1\r\n:2\r\n")
+    assert got == [2]
+    assert "cannot be dealt with" in caplog.text
