@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import servers
+
+# Hypothesis switches rules of a state machine off, and then complains that few of its choices fit.
+settings.register_profile(
+    "pydisque", deadline=None, suppress_health_check=[HealthCheck.filter_too_much]
+)
+settings.load_profile("pydisque")
+
+# Whoever is started in the background ignores Ctrl-C, and so do the processes that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

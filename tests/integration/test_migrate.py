@@ -625,7 +625,7 @@ def test_a_journal_that_is_none(migrate, tmp_path):
     file = tmp_path / "diary"
     file.write_text("dear diary\n")
     result = migrate("--journal", str(file))
-    assert (result.returncode, result.stdout) == (3, "")
+    assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == f"Error: {file} is no journal of `pydisque migrate`\n"
     assert Path(file).read_text() == "dear diary\n"
 

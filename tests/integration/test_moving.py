@@ -61,6 +61,12 @@ def dumped(store: str | Path) -> list[bytes]:
     return result.stdout_bytes.splitlines(keepends=True)
 
 
+def by_name(dump: list[bytes]) -> list[bytes]:
+    """What is in a dump; its queues by name, as those of one millisecond come in any order."""
+    queues = [line for line in dump if line.startswith(b'{"type":"queue"')]
+    return sorted(queues) + dump[1 + len(queues) :]
+
+
 def sound(store: str | Path) -> str:
     """What check says of a store that has to be sound."""
     result = run("check", store)
@@ -105,19 +111,20 @@ def test_from_directory_to_valkey_and_back(tmp_path, empty, shards):
     assert (first, second) == (
         "loaded: 11 jobs, 5 queues", "skipped, as they were there: 0 jobs, 0 queues"
     )  # fmt: skip
-    expected = b"".join(told[1:])
+    expected = b"".join(told)
     for line in rest[1:]:
         before, _, after = line.partition(" is now ")
         assert before[11] != after[11]
         expected = expected.replace(before.encode(), after.encode())
+    expected = expected.splitlines(keepends=True)
     if shards == 1:
         assert not rest
     else:
         assert rest[0] == f"given new IDs, as theirs lead to other shards: {len(rest) - 1} jobs"
     assert "11: 5 queued, 6 active" in sound(url)
-    assert b"".join(dumped(url)[1:]) == expected
+    assert by_name(dumped(url)) == by_name(expected)
     assert run("load", tmp_path / "new", stdin=b"".join(dumped(url))).exit_code == 0
-    assert b"".join(dumped(tmp_path / "new")[1:]) == expected
+    assert by_name(dumped(tmp_path / "new")) == by_name(expected)
     sound(tmp_path / "new")
 
 
@@ -274,9 +281,7 @@ def content(draw: st.DrawFn) -> Replay:
 
 
 @pytest.mark.parametrize("shards", [1, 3, 64])
-@settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(state=content())
 def test_whatever_is_loaded_is_dumped(server, shards, state):
     """Any jobs and queues come back as they were, under IDs that lead to their shards."""
@@ -295,9 +300,7 @@ def test_whatever_is_loaded_is_dumped(server, shards, state):
     assert order == [job.id.decode() for job in state.jobs.values()]
 
 
-@settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ctimes=st.lists(st.integers(1, 3000), max_size=60))
 def test_order_is_kept_whatever_the_ctimes(server, ctimes):
     """Where many jobs were made in one millisecond, they still come in their order."""

@@ -379,8 +379,6 @@ def valkey_server() -> Iterator[None]:
 
 
 for _machine in (ValkeyMachine, ManyShardsMachine):
-    _machine.TestCase.settings = settings(
-        max_examples=EXAMPLES, stateful_step_count=50, deadline=None
-    )
+    _machine.TestCase.settings = settings(max_examples=EXAMPLES, stateful_step_count=50)
 TestValkey = ValkeyMachine.TestCase
 TestManyShards = ManyShardsMachine.TestCase

@@ -418,15 +418,19 @@ class Node:
             self.waiting.remove(session)
             self.store.leave(name for name in queues if name != served)
 
-    def hand_out(self, name: bytes, jobs: list[Job]) -> None:
-        """Give jobs that the store took for the clients in line to them, one each."""
+    def hand_out(self, name: bytes, jobs: list[Job]) -> list[Job]:
+        """Give jobs that the store took for the clients in line to them, one each.
+
+        Returns:
+            Those that are left, as clients went meanwhile.
+        """
         for i, job in enumerate(jobs):
             session = self.waiting.first(name)
             if session is None:
-                self.store.put_back(jobs[i:])
-                break
+                return jobs[i:]
             self.leave_line(session, served=name)
             session.unblock(jobs_reply([job], counters=session.counters))
+        return []
 
     def forget(self, session: Session) -> None:
         """A client is gone."""

@@ -87,13 +87,14 @@ class Store(Protocol):
 
     def attend(
         self,
-        hand_out: Callable[[bytes, list[Job]], None],
+        hand_out: Callable[[bytes, list[Job]], list[Job]],
         in_line: Callable[[], Iterable[tuple[bytes, int]]],
     ) -> None:
         """Say who takes jobs of a queue for clients in line, and how many stand in line for which.
 
-        A store with `Later` answers needs that: it learns by itself that there are such jobs. Any
-        other names its `ready` queues.
+        A store with `Later` answers needs that: it learns by itself that there are such jobs. Who
+        takes them says which are left, as clients went meanwhile. Any other store names its `ready`
+        queues.
         """
 
     def tick(self) -> None:
@@ -262,7 +263,7 @@ class LocalStore(RestorableEngine):
 
     def attend(
         self,
-        hand_out: Callable[[bytes, list[Job]], None],
+        hand_out: Callable[[bytes, list[Job]], list[Job]],
         in_line: Callable[[], Iterable[tuple[bytes, int]]],
     ) -> None:
         """Clients in line are served as queues get ready."""

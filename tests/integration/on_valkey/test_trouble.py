@@ -6,12 +6,13 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from servers import until
 from valkeys import ValkeyProcess, valkey
-from wire import clients, error, info, pack, wait_for_blocked
+from wire import blocked, clients, error, info, pack, wait_for_blocked
 
 PATIENCE = 2
 
@@ -89,6 +90,61 @@ def test_what_nobody_is_there_for_goes_back(own, nodes, connect, queues):
     assert peer.ask("GETJOB", "WITHCOUNTERS", "FROM", "q") == [
         [b"q", job, b"x", b"nacks", 0, b"additional-deliveries", 0]
     ]
+
+
+@pytest.mark.parametrize("shards", [1, 64])
+def test_who_goes_when_woken_stands_in_nobodys_way(own, nodes, connect, shards):
+    """The job that was being taken for a client that went goes back, and who is next is woken."""
+    [node] = nodes(f"{own.url}?shards={shards}")
+    peer, consumer = connect(node), connect(node)
+    consumer.send("GETJOB", "FROM", "q")
+    wait_for_blocked(peer, "q", 1)
+    own.signal(signal.SIGSTOP)
+    try:
+        peer.send("ADDJOB", "q", "x", 0)
+        consumer.sock.close()
+        other = connect(node)
+        until(lambda: len(clients(other)) == 2)
+    finally:
+        own.signal(signal.SIGCONT)
+    job = peer.read()
+    until(lambda: peer.ask("QLEN", "q") == 1)
+    assert peer.ask("GETJOB", "FROM", "q") == [[b"q", job, b"x"]]
+    other.send("GETJOB", "FROM", "q")
+    wait_for_blocked(peer, "q", 1)
+    job = peer.ask("ADDJOB", "q", "y", 0)
+    assert other.read() == [[b"q", job, b"y"]]
+    assert blocked(peer, "q") == 0
+
+
+def test_valkey_cannot_write_to_its_disk(nodes, connect, stack):
+    """Nothing is changed and clients are told why; who waits is served as soon as it can."""
+    folder = stack.enter_context(tempfile.TemporaryDirectory())
+    own = stack.enter_context(ValkeyProcess(folder, "--dbfilename", "in-the-way"))
+    one, other = nodes(own.url, 2)
+    peer, waiting = connect(one), connect(other)
+    waiting.send("GETJOB", "FROM", "q")
+    wait_for_blocked(peer, "q", 1)
+    blocking = Path(folder, "in-the-way")
+
+    def save(ends: str) -> None:
+        own.ask("BGSAVE")
+        told = f"rdb_last_bgsave_status:{ends}".encode()
+        until(lambda: told in own.ask("INFO", "persistence"))
+
+    own.ask("CONFIG", "SET", "save", "3600 1")
+    blocking.mkdir()
+    save("err")
+    told = error(peer.ask("ADDJOB", "q", "x", 0))
+    assert told.startswith("MISCONF Valkey refuses: MISCONF")
+    asking = connect(one)
+    asking.send("GETJOB", "FROM", "q")
+    assert peer.ask("PING") == b"PONG"
+    blocking.rmdir()
+    save("ok")
+    wait_for_blocked(peer, "q", 2)
+    added = {peer.ask("ADDJOB", "q", number, 0) for number in range(2)}
+    assert {each.read()[0][1] for each in (waiting, asking)} == added
 
 
 def test_valkey_is_full(own, nodes, connect):

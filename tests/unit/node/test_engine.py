@@ -693,7 +693,7 @@ def test_a_cursor_from_nowhere(engine: Engine) -> None:
     assert engine.scan_queues(2**64 - 1, 10, lambda _: True) == (0, [])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.data())
 def test_scans_keep_their_promise_while_jobs_come_and_go(data: st.DataObject) -> None:
     """What was there from the first call to the last is found; what never was is not."""

@@ -196,14 +196,14 @@ _scrap = st.lists(
 _streams = st.lists(st.one_of(_args, _args, _inline, _scrap), max_size=5).map(b"".join)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(_streams, st.lists(st.integers(0, 2**20), max_size=12))
 def test_any_split_parses_alike(stream: bytes, places: list[int]) -> None:
     """Requests, their order and the fault at the end do not depend on how the bytes arrive."""
     assert parse(*cut(stream, places)) == parse(stream)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.one_of(_args.filter(lambda s: len(s) < 3000), _inline), max_size=3).map(b"".join)
 )

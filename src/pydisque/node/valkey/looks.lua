@@ -42,8 +42,10 @@ function verbs.stat(p)
   local blocked = 0
   local nodes = line(q.name)
   for i = 1, #nodes, 2 do
-    local channel = T .. "@" .. nodes[i]
-    if call("PUBSUB", "SHARDNUMSUB", channel)[2] > 0 then blocked = blocked + nodes[i + 1] end
+    local clients = nodes[i + 1]  -- below 0 where some left whom a job is being taken for
+    if clients > 0 and call("PUBSUB", "SHARDNUMSUB", T .. "@" .. nodes[i])[2] > 0 then
+      blocked = blocked + clients
+    end
   end
   return p + 1, {
     call("ZCARD", q.key), floor((now - q.ctime) / 1000), floor((now - q.atime) / 1000),

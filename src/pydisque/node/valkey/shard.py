@@ -77,7 +77,7 @@ class Shard:
         self.due = NEVER
         """When it is time to come again, in milliseconds."""
         self.token = b""
-        """What this node is called where the shard is now; wherever it goes it has another name."""
+        """What this node is called where the shard is now, and nowhere else, nor there again."""
         self.why = "it was not connected to yet"
         self.confirm: Callable[[Line, Told], None] | None = None
         """Tells when what was changed on a line is in enough places; None if it always is."""
@@ -91,6 +91,8 @@ class Shard:
         self._closed: DisqueError | None = None  # why nothing is asked any more
         self._due = False  # a flush
         self._pause: asyncio.TimerHandle | None = None
+        self._quiet = asyncio.Event()  # nothing is under way
+        self._quiet.set()
 
     # Taking in
 
@@ -140,6 +142,11 @@ class Shard:
         """The shard is nowhere for the time being."""
         self.line, self.why = None, why
 
+    async def answered(self) -> None:
+        """Wait for what was asked where it was, so that who is in line there is known."""
+        while self._under_way:
+            await self._quiet.wait()
+
     def _flush(self) -> None:
         self._due = False
         while self._batches and self._under_way < UNDER_WAY and self.line and not self._pause:
@@ -148,6 +155,7 @@ class Shard:
     def _send(self, line: Line, batch: Batch, *, grows: bool = True) -> None:
         function = b"%b_%b" % (LIBRARY.encode(), b"grow" if grows and batch.grows else b"run")
         self._under_way += 1
+        self._quiet.clear()
         line.ask(
             [b"FCALL", function, *self._keys, self.token, *batch.words()],
             lambda reply: self._replied(line, batch, reply),
@@ -155,6 +163,8 @@ class Shard:
 
     def _replied(self, line: Line, batch: Batch, reply: Any) -> None:
         self._under_way -= 1
+        if not self._under_way:
+            self._quiet.set()
         if isinstance(reply, list):
             if self._batches:
                 self._flush()  # so that the server is at work while the answers go out
@@ -178,7 +188,7 @@ class Shard:
         if not batch:
             return
 
-        since = self._loop.time()
+        since, token = self._loop.time(), self.token
 
         def confirmed(error: DisqueError | None) -> None:
             left, undo = told, list[Operation]()
@@ -189,7 +199,8 @@ class Shard:
             if error is None:
                 batch.settle(left)
             for operation in undo:
-                self.open(None, OTHER).operate(operation)
+                if self.token == token or not operation.bound:
+                    self.open(None, OTHER).operate(operation)
 
         self.confirm(line, confirmed)
 
@@ -214,6 +225,11 @@ class Shard:
             batch.refuse_growth(OOMError())
             if batch:
                 self._send(line, batch, grows=False)
+        elif word == "MISCONF":  # it cannot write to its disk, and will do nothing until it can
+            batch.lose_patience(MisconfError(f"Valkey refuses: {text}"))
+            if batch:
+                self._returned.append(batch)
+                self._rest()
         else:
             logger.error("Valkey refuses: %s", text)
             batch.fail(MisconfError(f"Valkey refuses: {text}"))

@@ -97,7 +97,7 @@ class ValkeyStore:
         self._alarm: asyncio.TimerHandle | None = None
         self._next = NEVER
         self._reply_size = sys.maxsize
-        self._hand_out: Callable[[bytes, list[Job]], None] = lambda _name, _jobs: None
+        self._hand_out: Callable[[bytes, list[Job]], list[Job]] = lambda _name, jobs: jobs
         self._in_line: Callable[[], Iterable[tuple[bytes, int]]] = lambda: ()
         self._serials: list[bytes] = []
         self._seconds = 0
@@ -198,10 +198,10 @@ class ValkeyStore:
             if shard := self._by_channel.get(push[1]):
                 self._come_again(shard, int(push[2]))
                 return
-            tag = push[1].rpartition(b"@")[0]
+            tag, _, token = push[1].rpartition(b"@")
             clients, _, name = push[2].partition(b" ")
             for shard in self._shards:
-                if shard.tag == tag:
+                if (shard.tag, shard.token) == (tag, token):
                     self._woken(shard, int(clients), name)
         elif push[0] == b"sunsubscribe":
             if (shard := self._by_channel.get(push[1])) and self._system.hears(shard, line):
@@ -211,12 +211,23 @@ class ValkeyStore:
 
     def _woken(self, shard: Shard, clients: int, name: bytes) -> None:
         words = [b"take", 0, clients, self._reply_size, name]
-        later = self._operate(shard, words, layout.given, writes=True, bound=True)
-        later.then(lambda jobs: self._hand_out(name, jobs), nobody)
+        later = self._operate(shard, words, layout.given, patient=True, writes=True, bound=True)
+        token = shard.token
+
+        def hand_out(jobs: list[Job]) -> None:
+            left = self._hand_out(name, jobs)
+            if left:
+                self.put_back(left)
+            # At that place as many fewer are in line as there were jobs, at a new one no fewer.
+            change = len(left) - (0 if shard.token == token else len(jobs))
+            if change:
+                shard.tell([b"stand", 0, change, name], bound=True)
+
+        later.then(hand_out, nobody)
 
     def attend(
         self,
-        hand_out: Callable[[bytes, list[Job]], None],
+        hand_out: Callable[[bytes, list[Job]], list[Job]],
         in_line: Callable[[], Iterable[tuple[bytes, int]]],
     ) -> None:
         """Say who takes jobs for clients in line, and how many stand in line for which queue."""

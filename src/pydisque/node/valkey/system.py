@@ -83,7 +83,6 @@ class System:
         self._ears: dict[Line, Line] = {}
         """By the connection on which is asked, the one on which is heard what is published: Valkey
         hangs up on who listens when much is to be told at once, as a reply may be."""
-        self._tokens: dict[Line, bytes] = {}
         self._bare: set[Line] = set()  # whose server has not our functions any more
         self._wanted = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
@@ -159,7 +158,6 @@ class System:
     def _lost(self, line: Line, why: str) -> None:
         if self.lines.get(line.address) is line:
             del self.lines[line.address]
-        self._tokens.pop(line, None)
         if ear := self._ears.pop(line, None):
             ear.close()
         if copies := self._copies.pop(line, None):
@@ -239,7 +237,10 @@ class System:
             raise failure
 
     async def _move(self, shards: list[Shard], line: Line) -> None:
-        token = self._tokens[line]
+        for shard in shards:
+            shard.lose("it moves")
+        await asyncio.gather(*(shard.answered() for shard in shards))
+        token = urandom(9).hex().encode()
         if ear := self._ears.get(line):
             channels = [
                 tag + end for tag in (s.tag for s in shards) for end in (b"@" + token, b":due")
@@ -277,7 +278,6 @@ class System:
             line.close()
             raise
         self.lines[address] = line
-        self._tokens[line] = urandom(9).hex().encode()
         logger.info("Valkey at %s is used, version %s", line, line.server[b"version"].decode())
         return line
 
