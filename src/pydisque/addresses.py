@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 DEFAULT_PORT = 7711
 
@@ -33,6 +33,16 @@ class Address:
         if self.path is not None:
             return f"unix:{self.path}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """All of it as text that `parse_addresses` takes, the password too."""
+        if self.path is not None:
+            return str(self)
+        login = ""
+        if self.password is not None:
+            login = f"{quote(self.username or '', '')}:{quote(self.password, '')}@"
+        return f"disque{'s' * self.tls}://{login}{self}"
 
     def elsewhere(self, host: str, port: int) -> Address:
         """A fellow node of this one, reached in the same way."""

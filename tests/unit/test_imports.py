@@ -115,6 +115,9 @@ WORKER_LAYERS = [
     "worker",
 ]
 
+# The same for the survey, which may also import all of the client.
+SURVEY_LAYERS = ["figures", "census", "survey"]
+
 # The same for the adapters, which may also import all of the client and the worker; none of those
 # imports an adapter.
 ADAPTER_LAYERS = [
@@ -162,6 +165,7 @@ PURE = [
     ),
     *("envelope", "dead_letters", "worker/job", "worker/handler", "worker/verdict"),
     *("worker/settle", "worker/leases", "worker/appetite", "worker/plan"),
+    *("survey/figures", "survey/census"),
     *("adapters/steps", "adapters/kombu/wire", "adapters/django/call"),
 ]
 NOT_IN_PURE = {"asyncio", "socket", "select", "sqlite3", "time", "random", "redis", "hiredis", "os"}
@@ -225,6 +229,15 @@ def test_a_module_of_the_worker_imports_only_what_is_below_it(name):
     assert ours <= below
 
 
+@pytest.mark.parametrize("name", SURVEY_LAYERS)
+def test_a_module_of_the_survey_imports_only_what_is_below_it(name):
+    """No file of the survey calls upward, or knows the node or who shows it."""
+    below = {f"pydisque.survey.{other}" for other in SURVEY_LAYERS[: SURVEY_LAYERS.index(name)]}
+    below |= {f"pydisque.{other}" for other in LAYERS}
+    ours = {m for m in imports_of(ROOT / "survey" / f"{name}.py") if m.startswith("pydisque")}
+    assert ours <= below
+
+
 @pytest.mark.parametrize("name", ADAPTER_LAYERS)
 def test_a_module_of_an_adapter_imports_only_what_is_below_it(name):
     """No file of an adapter calls upward or knows the node."""
@@ -248,6 +261,8 @@ def test_every_module_has_its_layer():
     assert valkey - {"__init__"} == set(VALKEY_LAYERS)
     worker = {path.stem for path in (ROOT / "worker").glob("*.py")}
     assert worker - {"__init__"} == set(WORKER_LAYERS)
+    survey = {path.stem for path in (ROOT / "survey").glob("*.py")}
+    assert survey - {"__init__"} == set(SURVEY_LAYERS)
     root = ROOT / "adapters"
     adapters = {str(path.relative_to(root).with_suffix("")) for path in root.rglob("*.py")}
     assert {name for name in adapters if name != "__init__"} == set(ADAPTER_LAYERS)

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 import click
 from redis.exceptions import (
@@ -17,7 +16,7 @@ from redis.exceptions import (
 )
 
 from pydisque import errors
-from pydisque.addresses import Address, parse_addresses
+from pydisque.addresses import parse_addresses
 from pydisque.client import Client
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -92,7 +91,7 @@ def every_node(nodes: tuple[str, ...], *, sharing: bool = False) -> Iterator[lis
         _, own_id, *known = first.hello()
         like = parse_addresses(nodes)[0]
         others = [
-            url(like.elsewhere(host.decode(), int(port)))
+            like.elsewhere(host.decode(), int(port)).url
             for node_id, host, port, priority in known
             if node_id != own_id and int(priority) < _FAILED
         ]
@@ -111,14 +110,6 @@ def be_known(clients: list[Client], queue: bytes) -> None:
     """Refuse a queue that no node has."""
     if all(client.qstat(queue) is None for client in clients):
         raise click.ClickException(f"there is no queue {shown(queue)}")
-
-
-def url(address: Address) -> str:
-    """An address as text, with its password."""
-    login = ""
-    if address.password is not None:
-        login = f"{quote(address.username or '', '')}:{quote(address.password, '')}@"
-    return f"disque{'s' * address.tls}://{login}{address}"
 
 
 # Errors

@@ -18,7 +18,6 @@ from pydisque.cli.common import (
     shown,
     shown_lines,
     to_ask,
-    url,
 )
 from pydisque.cli.parameters import as_json
 from pydisque.cli.tables import Table
@@ -135,7 +134,7 @@ def ping(as_json: bool, nodes: tuple[str, ...]) -> None:
 
 
 def _pinged(address: Address) -> dict[str, Any]:
-    with asking((url(address),)) as client:
+    with asking((address.url,)) as client:
         try:
             client.connect()
             started = time.perf_counter()

@@ -1,0 +1,64 @@
+"""Jobs that are in no queue, counted by queue: how many workers have, and how many are delayed.
+
+Only a scan over all jobs tells that, so it goes on bit by bit, and counts once it is through. Pure:
+what comes of each step of the scan is given.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from pydisque.replies import JobInfo
+
+_NANO = 10**9
+
+LIGHT = 256 * 1024
+"""Bytes of bodies in one step up to which the next may be larger: a scan brings them along."""
+
+SMALLEST, LARGEST = 100, 20_000
+"""How much work a step is, in what the server looks at."""
+
+
+class Census:
+    """The count of one node's jobs."""
+
+    def __init__(self) -> None:
+        self.active: Counter[bytes] = Counter()
+        self.delayed: Counter[bytes] = Counter()
+        """Of the last scan that came to its end."""
+        self.done = False
+        """Whether one did."""
+        self.step = SMALLEST
+        """How much work the next step should be."""
+        self.cursor: int | bytes = 0
+        self._active: Counter[bytes] = Counter()
+        self._delayed: Counter[bytes] = Counter()
+
+    def take(self, cursor: int | bytes, jobs: Iterable[JobInfo], own: bytes, now: float) -> bool:
+        """Count the jobs that a step brought.
+
+        Args:
+            cursor: where the next one goes on.
+            jobs: not queued and not acknowledged ones.
+            own: what IDs of the node's own jobs begin with; copies of others' are theirs to count.
+                Empty: all count.
+            now: the time, in seconds since 1970.
+
+        Returns:
+            Whether the scan came to its end.
+        """
+        weight = 0
+        for job in jobs:
+            weight += len(job.body)
+            if not job.id.startswith(own):
+                continue
+            waits = job.delay and job.ctime + job.delay * _NANO > now * _NANO
+            (self._delayed if waits else self._active)[job.queue] += 1
+        self.step = min(self.step * 2, LARGEST) if weight < LIGHT else max(self.step // 2, SMALLEST)
+        self.cursor = cursor
+        if int(cursor) != 0:
+            return False
+        self.active, self.delayed, self.done = self._active, self._delayed, True
+        self._active, self._delayed = Counter(), Counter()
+        return True

@@ -1,0 +1,136 @@
+"""What is known of one queue in a whole cluster, and of one node, with the rates of late.
+
+Numbers come in as nodes tell them; sums and rates are made here. Pure: the time is given.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from pydisque.replies import InfoValue, QueueStats
+
+KEPT = 150
+"""Samples of a queue, or of all together, that are kept."""
+
+_PAUSES = (b"none", b"in", b"out", b"all")
+
+
+class Sample(NamedTuple):
+    """How it was at one time."""
+
+    time: float
+    """By the clock of the survey, in seconds."""
+    len: int
+    """Jobs queued."""
+    in_rate: float
+    """Jobs queued a second, since the sample before."""
+    out_rate: float
+    """Jobs handed out a second."""
+
+
+class _Counted(NamedTuple):
+    """A node's counters of a queue at one time; they only grow while the queue lives."""
+
+    time: float
+    jobs_in: int
+    jobs_out: int
+
+
+class QueueFigures:
+    """One queue, in all nodes together; a job given on from node to node counts on each."""
+
+    def __init__(self, name: bytes) -> None:
+        self.name = name
+        self.len = 0
+        """Jobs queued now."""
+        self.jobs_in = self.jobs_out = 0
+        """Jobs queued, and handed out, since the nodes made the queue."""
+        self.in_rate = self.out_rate = 0.0
+        """The same a second, of late."""
+        self.blocked = 0
+        """Clients that wait for its jobs."""
+        self.age = self.idle = 0
+        """Seconds since it was made, and since it was last used."""
+        self.pause = b"none"
+        """``none``, ``in``, ``out`` or ``all``; what any node pauses counts."""
+        self.import_from: list[str] = []
+        """IDs of nodes that send jobs for it."""
+        self.import_rate = 0
+        """Jobs a second that arrive from other nodes."""
+        self.active: int | None = None
+        """Jobs that were handed out and are not acknowledged; None until they were counted."""
+        self.delayed: int | None = None
+        """Jobs that are yet to be queued for the first time; likewise."""
+        self.oldest: float | None = None
+        """Seconds since the job was made that is next to be handed out, where it was asked for."""
+        self.samples: deque[Sample] = deque(maxlen=KEPT)
+        self._counted: dict[str, _Counted] = {}
+
+    def see(self, found: Mapping[str, QueueStats], now: float) -> None:
+        """Take in what nodes know of it, by the node's name; each one's counters count alone."""
+        told = list(found.values())
+        self.len = sum(stats.len for stats in told)
+        self.jobs_in = sum(stats.jobs_in for stats in told)
+        self.jobs_out = sum(stats.jobs_out for stats in told)
+        self.blocked = sum(stats.blocked for stats in told)
+        self.age = max(stats.age for stats in told)
+        self.idle = min(stats.idle for stats in told)
+        self.pause = _together(stats.pause for stats in told)
+        self.import_from = sorted({node.decode() for stats in told for node in stats.import_from})
+        self.import_rate = sum(stats.import_rate for stats in told)
+        counted = {node: _Counted(now, s.jobs_in, s.jobs_out) for node, s in found.items()}
+        both = [
+            (self._counted[node], new) for node, new in counted.items() if node in self._counted
+        ]
+        self.in_rate = sum(_rate(old, new, old.jobs_in, new.jobs_in) for old, new in both)
+        self.out_rate = sum(_rate(old, new, old.jobs_out, new.jobs_out) for old, new in both)
+        self._counted = counted
+        self.samples.append(Sample(now, self.len, self.in_rate, self.out_rate))
+
+
+def _rate(old: _Counted, new: _Counted, before: int, after: int) -> float:
+    """How much a second; of a counter that began anew only what it says now."""
+    seconds = new.time - old.time
+    return (after - before if after >= before else after) / seconds if seconds > 0 else 0.0
+
+
+def _together(pauses: Iterable[bytes]) -> bytes:
+    return _PAUSES[_or(_PAUSES.index(pause) for pause in pauses)]
+
+
+def _or(flags: Iterable[int]) -> int:
+    together = 0
+    for each in flags:
+        together |= each
+    return together
+
+
+@dataclass(slots=True)
+class NodeFigures:
+    """One node, as it told last."""
+
+    id: str
+    address: str
+    priority: int = 1
+    """What clients go by: the lower the better, from 100 on it is failed or leaving."""
+    error: str = ""
+    """Why it could not be asked, if it could not."""
+    info: Mapping[str, InfoValue] = field(default_factory=dict)
+    """All it told of itself: what INFO says."""
+
+    def figure(self, name: str) -> Any:
+        """One of them, or None."""
+        return self.info.get(name)
+
+
+def total(samples: Sequence[QueueFigures], now: float) -> Sample:
+    """All queues together."""
+    return Sample(
+        now,
+        sum(queue.len for queue in samples),
+        sum(queue.in_rate for queue in samples),
+        sum(queue.out_rate for queue in samples),
+    )

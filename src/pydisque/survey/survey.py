@@ -1,0 +1,317 @@
+"""Asks the nodes of a system, look by look, and never for more than so much at a time.
+
+A look asks every node for its INFO, some queues for their figures, and goes on a little with the
+count of jobs. The queues are those somebody watches, the busiest ones, and some more in turn; so
+all are seen in the end, however many there are, and what a look costs the nodes is bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from pydisque.addresses import Address, parse_addresses
+from pydisque.async_client import AsyncClient
+from pydisque.nodes import AVOID
+from pydisque.replies import QueueStats
+from pydisque.survey.census import Census
+from pydisque.survey.figures import KEPT, NodeFigures, QueueFigures, Sample, total
+
+FIRST = 10_000
+"""Queues that the first look asks for, so that mostly all are seen at once."""
+
+BUSIEST = 300
+"""Queues that each look asks for as they had most to do."""
+
+PAGE = 1000
+"""Queues that are listed, or asked for, in one go."""
+
+SCAN_SECONDS = 0.05
+"""Of each look are spent on counting jobs."""
+
+DEADLINE = 2.0
+"""Seconds after which a node that says nothing is given up."""
+
+
+class Probe:
+    """One node that is asked, by a client that goes to no other."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.name = str(address)
+        self.client = _client(address)
+        self.figures = NodeFigures("", self.name)
+        self.census = Census()
+        self.cursor: int | bytes = 0
+        """Where the list of its queues goes on."""
+
+    async def ask(self, question: Callable[[AsyncClient], Any]) -> Any:
+        """What it answers.
+
+        Raises:
+            RedisError: nothing, or an error.
+        """
+        answer = await question(self.client)
+        node = self.client.connected_node
+        if node is None or (node.host, node.port) != (self.address.host, self.address.port):
+            await self.client.close()  # it went to a fellow: that one is asked anyhow
+            self.client = _client(self.address)
+            raise RedisError(f"{self.name} does not answer")
+        return answer
+
+
+def _client(address: Address) -> AsyncClient:
+    return AsyncClient(
+        [address.url], deadline=0, socket_timeout=DEADLINE, socket_connect_timeout=DEADLINE
+    )
+
+
+class Survey:
+    """All nodes and queues of a system, as they were at the last `look`.
+
+    ::
+
+        survey = Survey(["localhost:7711"])
+        await survey.look()
+        busiest = max(survey.queues.values(), key=lambda queue: queue.out_rate)
+
+    For one event loop; call `look` again and again, at whatever pace, and `aclose` in the end.
+    """
+
+    def __init__(self, nodes: Sequence[str], *, budget: int = 1000, counting: bool = True) -> None:
+        """Prepare it; nothing is asked yet.
+
+        Args:
+            nodes: where nodes are, as for a client; those they know are asked as well.
+            budget: how many queues a look asks for beside watched and busy ones.
+            counting: whether jobs are counted by state, see `QueueFigures.active`.
+        """
+        self._given = parse_addresses(nodes)
+        self._budget = budget
+        self._counting = counting
+        self.probes: list[Probe] = []
+        """Each node that is known."""
+        self.queues: dict[bytes, QueueFigures] = {}
+        self.watched: set[bytes] = set()
+        """Names of queues that every look asks for; for whoever shows them to set."""
+        self.samples: deque[Sample] = deque(maxlen=KEPT)
+        """All queues together, look by look."""
+        self.complete = False
+        """Whether every queue was asked for once."""
+        self._swept: set[bytes] = set()
+
+    @property
+    def nodes(self) -> list[NodeFigures]:
+        """What the nodes told last."""
+        return [probe.figures for probe in self.probes]
+
+    @property
+    def asked(self) -> list[Probe]:
+        """The nodes whose queues count: those on one Valkey have the same, so one of them."""
+        found = [probe for probe in self.probes if not probe.figures.error]
+        if any("pydisque_version" in probe.figures.info for probe in found):
+            return found[:1]
+        return found
+
+    async def look(self) -> None:
+        """See how it is now.
+
+        Raises:
+            RedisError: no node could be asked.
+        """
+        await self._find()
+        await asyncio.gather(*map(self._inform, self.probes))
+        asked = self.asked
+        if not asked:
+            raise RedisError("; ".join(f"{n.address}: {n.error}" for n in self.nodes))
+        names = dict.fromkeys([*self.watched, *self._busiest(), *await self._next_names(asked)])
+        await self._see(asked, list(names))
+        if self._counting:
+            await asyncio.gather(*(self._count(probe) for probe in asked))
+            self._tell_counts(asked)
+        self.samples.append(total(list(self.queues.values()), time.monotonic()))
+
+    async def aclose(self) -> None:
+        """Hang up."""
+        await asyncio.gather(*(probe.client.close() for probe in self.probes))
+
+    # Nodes
+
+    async def _find(self) -> None:
+        """Have a probe for each node that those given, or found so far, know of."""
+        known = {probe.name: probe for probe in self.probes}
+        for address in [*(probe.address for probe in self.probes), *self._given]:
+            probe = known.get(str(address)) or Probe(address)
+            try:
+                hello = await probe.ask(AsyncClient.hello)
+            except RedisError as error:
+                probe.figures.error = str(error)
+                known.setdefault(probe.name, probe)
+                continue
+            await self._take_over(probe, hello, known)
+            return
+        self.probes = list(known.values())
+
+    async def _take_over(self, told: Probe, hello: list[Any], known: dict[str, Probe]) -> None:
+        found: dict[str, Probe] = {}
+        by_id = {probe.figures.id: probe for probe in known.values() if probe.figures.id}
+        for node_id, host, port, priority in (map(bytes.decode, entry) for entry in hello[2:]):
+            if node_id == hello[1].decode():
+                probe = told
+            else:
+                address = told.address.elsewhere(host, int(port))
+                probe = by_id.get(node_id) or known.get(str(address)) or Probe(address)
+            probe.figures.id, probe.figures.priority = node_id, int(priority)
+            found[node_id] = probe
+        kept = list(found.values())
+        gone = [probe for probe in {*known.values(), told} if probe not in kept]
+        self.probes = kept
+        await asyncio.gather(*(probe.client.close() for probe in gone))
+
+    async def _inform(self, probe: Probe) -> None:
+        if probe.figures.error and probe.figures.priority >= AVOID:
+            return  # its fellows say that it is not back
+        try:
+            probe.figures.info = await probe.ask(AsyncClient.info)
+            probe.figures.error = ""
+        except RedisError as error:
+            probe.figures.error = str(error)
+
+    # Queues
+
+    def _busiest(self) -> list[bytes]:
+        best = heapq.nlargest(
+            BUSIEST,
+            self.queues.values(),
+            key=lambda queue: (queue.in_rate + queue.out_rate, queue.len),
+        )
+        return [queue.name for queue in best]
+
+    async def _next_names(self, asked: list[Probe]) -> list[bytes]:
+        """Some queues, so that all have their turn; those that are gone are forgotten."""
+        room = (self._budget if self.samples else FIRST) // len(asked)
+        names: list[bytes] = []
+        for probe in asked:
+            names += await self._names_of(probe, room)
+        self._swept.update(names)
+        if all(probe.cursor == 0 for probe in asked):
+            self.complete = True
+            for name in self.queues.keys() - self._swept:
+                del self.queues[name]
+            self._swept = set()
+        return names
+
+    async def _names_of(self, probe: Probe, room: int) -> list[bytes]:
+        found: list[bytes] = []
+        while len(found) < room:
+            step = min(PAGE, room)
+            cursor, names = await self._page(probe, step)
+            found += names
+            probe.cursor = 0 if int(cursor) == 0 else cursor
+            if probe.cursor == 0:
+                break
+        return found
+
+    async def _page(self, probe: Probe, step: int) -> tuple[Any, list[bytes]]:
+        try:
+            cursor, names = await probe.ask(lambda client: client.qscan(probe.cursor, step))
+        except RedisError:
+            return 0, []
+        return cursor, names
+
+    async def _see(self, asked: list[Probe], names: list[bytes]) -> None:
+        for at in range(0, len(names), PAGE):
+            page = names[at : at + PAGE]
+            answers = await asyncio.gather(
+                *(_stats(probe, page) for probe in asked), return_exceptions=True
+            )
+            now = time.monotonic()
+            told = {
+                probe.name: answer
+                for probe, answer in zip(asked, answers, strict=True)
+                if isinstance(answer, list)
+            }
+            for i, name in enumerate(page if told else ()):
+                found = {node: stats for node, each in told.items() if (stats := each[i])}
+                if found:
+                    self.queues.setdefault(name, QueueFigures(name)).see(found, now)
+                else:
+                    self.queues.pop(name, None)
+
+    async def ask_oldest(self, names: Iterable[bytes]) -> None:
+        """Learn how old the job is that is next in some queues; brings its body, so ask for few."""
+        wanted = [name for name in names if name in self.queues]
+        ages: dict[bytes, float] = {}
+        for probe in self.asked:
+            for name, age in zip(wanted, await _ages(probe, wanted), strict=True):
+                if age is not None:
+                    ages[name] = max(age, ages.get(name, 0.0))
+        for name in wanted:
+            self.queues[name].oldest = ages.get(name)
+
+    # Jobs
+
+    async def _count(self, probe: Probe) -> None:
+        """Go on with the count for a moment."""
+        census = probe.census
+        own = b"" if len(self.asked) == 1 else f"D-{probe.figures.id[:8]}-".encode()
+        until = time.monotonic() + SCAN_SECONDS
+        while time.monotonic() < until:
+            try:
+                cursor, jobs = await probe.ask(
+                    lambda client: client.jscan(
+                        census.cursor, census.step, state="active", reply="all"
+                    )
+                )
+            except RedisError:
+                probe.census = Census()
+                return
+            if census.take(cursor, jobs, own, time.time()):
+                return
+
+    def _tell_counts(self, asked: list[Probe]) -> None:
+        if not all(probe.census.done for probe in asked):
+            return
+        for name, queue in self.queues.items():
+            queue.active = sum(probe.census.active[name] for probe in asked)
+            queue.delayed = sum(probe.census.delayed[name] for probe in asked)
+
+
+async def _stats(probe: Probe, names: list[bytes]) -> list[QueueStats | None]:
+    async def ask(client: AsyncClient) -> list[Any]:
+        pipeline = client.pipeline()
+        for name in names:
+            pipeline.qstat(name)
+        return await pipeline.execute()
+
+    return await probe.ask(ask)  # type: ignore[no-any-return]
+
+
+async def _ages(probe: Probe, names: list[bytes]) -> list[float | None]:
+    async def ask(client: AsyncClient) -> list[float | None]:
+        peeks = client.pipeline()
+        for name in names:
+            peeks.qpeek(name, 1)
+        first = [jobs[0].id if jobs else None for jobs in await peeks.execute()]
+        shows = client.pipeline()
+        for id_ in first:
+            if id_ is not None:
+                shows.show(id_)
+        told = iter(await shows.execute())
+        now = time.time()
+        ages: list[float | None] = []
+        for id_ in first:
+            job = None if id_ is None else next(told)
+            ages.append(None if job is None else max(0.0, now - job.ctime / 1e9))
+        return ages
+
+    try:
+        return await probe.ask(ask)  # type: ignore[no-any-return]
+    except RedisError:
+        return [None] * len(names)

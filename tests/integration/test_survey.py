@@ -1,0 +1,114 @@
+"""What a survey finds on real nodes: one of ours, several on a Valkey, Disques in a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from redis.exceptions import RedisError
+
+from pydisque import Client
+from pydisque.survey import Survey
+from servers import Deployment, Server, free_port, unique
+
+kinds = pytest.mark.parametrize(
+    "server", ["memory", "valkey-3", "disque", "disque-3"], indirect=True
+)
+
+
+@pytest.fixture
+def client(server: Deployment) -> Iterator[Client]:
+    with Client(server.addresses[-1:]) as client:
+        yield client
+
+
+@pytest.fixture
+async def survey(server: Deployment) -> AsyncIterator[Survey]:
+    survey = Survey(server.addresses[:1])
+    yield survey
+    await survey.aclose()
+
+
+@kinds
+async def test_queues_and_nodes(server, client, survey):
+    """All nodes of the system are found, and a queue wherever it is; each job counts once."""
+    queue = unique("q").encode()
+    client.add_jobs(queue, ["x"] * 5)
+    client.add_job(queue, "x", delay=1000)
+    client.get_job([queue], count=2)
+    client.pause(queue, kw_in=True)
+    survey.watched.add(queue)
+    await survey.look()
+    while survey.queues[queue].active is None:
+        await survey.look()
+    found = survey.queues[queue]
+    assert (found.len, found.jobs_in, found.jobs_out) == (3, 5, 2)
+    assert (found.active, found.delayed, found.pause) == (2, 1, b"in")
+    assert len(survey.nodes) == len(server.addresses)
+    assert not any(node.error for node in survey.nodes)
+    assert all(node.info["uptime_in_seconds"] >= 0 for node in survey.nodes)
+    await survey.ask_oldest([queue])
+    assert 0 <= found.oldest < 60
+    client.add_jobs(queue + b"-new", ["x"] * 2)
+    client.get_job([queue], count=3)
+    await survey.look()
+    assert (found.len, found.out_rate > 0) == (0, True)
+
+
+@kinds
+async def test_queues_come_in_turn(client, survey):
+    """Each look asks for a few; all are there in the end, and those that are gone are not."""
+    prefix = unique("turn").encode()
+    names = [b"%b-%d" % (prefix, i) for i in range(50)]
+    for name in names:
+        client.add_job(name, "x")
+    await survey.look()
+    survey._budget = 20
+    for name in names[:10]:
+        client.pause(name, kw_all=True)
+    paused = set()
+    for _ in range(200):
+        await survey.look()
+        paused = {name for name, queue in survey.queues.items() if queue.pause == b"all"}
+        if paused.issuperset(names[:10]):
+            break
+    assert set(survey.queues).issuperset(names)
+    assert paused.issuperset(names[:10])
+    for name in names[:10]:
+        client.pause(name, kw_none=True)
+
+
+async def test_what_is_gone_is_forgotten():
+    """A queue that the node dropped is not shown any more."""
+    with Server() as node, Client(node.address) as client:
+        client.add_job("q", "x")
+        survey = Survey([node.address])
+        await survey.look()
+        assert b"q" in survey.queues
+        client.execute_command("DEBUG", "FLUSHALL")
+        await survey.look()
+        assert not survey.queues
+        await survey.aclose()
+
+
+async def test_a_node_that_is_gone():
+    """It is told why it cannot be asked; it is there again when it is back."""
+    with Server() as node:
+        survey = Survey([node.address])
+        await survey.look()
+        port = node.port
+    with pytest.raises(RedisError, match="refused"):
+        await survey.look()
+    assert survey.nodes[0].error
+    with Server(port=port):
+        await survey.look()
+        assert not survey.nodes[0].error
+    await survey.aclose()
+
+
+async def test_no_node():
+    """Nothing there is told at once."""
+    survey = Survey([f"127.0.0.1:{free_port()}"])
+    with pytest.raises(RedisError, match="refused"):
+        await survey.look()
+    await survey.aclose()
