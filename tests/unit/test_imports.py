@@ -47,6 +47,7 @@ LAYERS = [
 # The same for the node, which may also import `pydisque` itself, for its version, and `errors`.
 NODE_LAYERS = [
     "resp",
+    "certificates",
     "later",
     "job",
     "queue",

@@ -10,6 +10,8 @@ import ipaddress
 import resource
 import ssl
 
+from pydisque.node import certificates
+from pydisque.node.certificates import CertificateError
 from pydisque.node.config import Config, SettingError
 
 RESERVED_FILES = 32
@@ -62,37 +64,10 @@ def tls_context(config: Config) -> ssl.SSLContext | None:
             raise SettingError(name, "missing; TLS needs both tls-cert and tls-key")
     if not cert:
         return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    for name, path in (("tls-cert", cert), ("tls-key", key), ("tls-ca", ca)):
-        _check_file(name, path)
     try:
-        context.load_cert_chain(cert, key, password=_no_passphrase)
-    except (ssl.SSLError, ValueError) as error:
-        raise SettingError("tls-key", f"{cert} and {key} do not go together: {error}") from None
-    if ca:
-        _want_certificates(context, ca)
-    return context
-
-
-def _check_file(name: str, path: str) -> None:
-    try:
-        if path:
-            open(path, "rb").close()  # noqa: PTH123 - only whether it can be
-    except OSError as error:
-        raise SettingError(name, f"{path} cannot be read: {error.strerror}") from None
-
-
-def _no_passphrase() -> str:
-    raise ValueError("the key wants a passphrase, and nobody is there to type it")
-
-
-def _want_certificates(context: ssl.SSLContext, ca: str) -> None:
-    try:
-        context.load_verify_locations(ca)
-    except ssl.SSLError as error:
-        raise SettingError("tls-ca", f"{ca} holds no certificate: {error}") from None
-    context.verify_mode = ssl.CERT_REQUIRED
+        return certificates.for_server(cert, key, ca)
+    except CertificateError as error:
+        raise SettingError(f"tls-{error.role}", str(error)) from None
 
 
 def room_for_clients(wanted: int) -> int:

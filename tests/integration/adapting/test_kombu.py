@@ -9,10 +9,10 @@ import time
 import warnings
 
 import pytest
-import trustme
 from kombu import Connection, Exchange, Queue
 from kombu.exceptions import OperationalError
 
+from certificates import issue
 from pydisque.adapters.kombu import intake
 from pydisque.client import Client
 from pydisque.dead_letters import DeadLetter
@@ -216,16 +216,13 @@ def test_without_a_node_it_is_kombus_own_error():
 
 def test_a_password_and_tls(tmp_path):
     """Both stand in the URL; what else TLS needs is given as Celery gives it."""
-    authority = trustme.CA()
-    cert = authority.issue_cert("127.0.0.1")
-    files = {name: str(tmp_path / name) for name in ("ca", "cert", "key")}
-    authority.cert_pem.write_to_path(files["ca"])
-    cert.private_key_pem.write_to_path(files["key"])
-    cert.cert_chain_pems[0].write_to_path(files["cert"])
+    files = issue(tmp_path)
     secret = "p@ss:word/,"
-    with Server(tls_cert=files["cert"], tls_key=files["key"], requirepass=secret) as server:
+    with Server(
+        tls_cert=files["node.pem"], tls_key=files["node.key"], requirepass=secret
+    ) as server:
         url = f"disques://:p%40ss%3Aword%2F%2C@{server.address}/"
-        with Connection(url, ssl={"ssl_ca_certs": files["ca"]}) as made:
+        with Connection(url, ssl={"ssl_ca_certs": files["ca.pem"]}) as made:
             assert "word" not in made.as_uri()
             line = made.SimpleQueue("q")
             line.put("secret")

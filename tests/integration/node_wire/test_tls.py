@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 
+from certificates import issue
 from pydisque.client import Client
 from pydisque.errors import UnreachableError
 from pydisque.node import Server
@@ -23,19 +23,8 @@ from wire import Peer, pack
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Certificates and keys of the node, of a client, and of a client that nobody knows."""
     folder = tmp_path_factory.mktemp("tls")
-    authority, stranger = trustme.CA(), trustme.CA()
-    made = {
-        "node": authority.issue_cert("127.0.0.1", "localhost"),
-        "me": authority.issue_cert("me@example.org"),
-        "other": stranger.issue_cert("me@example.org"),
-    }
-    for name, cert in made.items():
-        cert.private_key_pem.write_to_path(folder / f"{name}.key")
-        for pem in cert.cert_chain_pems:
-            pem.write_to_path(folder / f"{name}.pem", append=True)
-    authority.cert_pem.write_to_path(folder / "ca.pem")
     (folder / "nonsense.pem").write_text("nothing to see here")
-    return {path.name: str(path) for path in folder.iterdir()}
+    return issue(folder)
 
 
 @pytest.fixture

@@ -213,18 +213,25 @@ async def connect(
     return line
 
 
+def _login(user: str | None, password: str | None) -> list[str]:
+    return [] if password is None else ["AUTH", user or "default", password]
+
+
 async def _greet(line: Line, place: Place, *, database: bool) -> None:
-    login: list[Any] = []
-    if place.password is not None:
-        login = ["AUTH", place.user or "default", place.password]
+    login = _login(place.user, place.password)
+    if not database and place.sentinel_password is not None:
+        login = _login(place.sentinel_user, place.sentinel_password)
     name = ["SETNAME", "pydisque"]
     try:
         told = await line.exchange("HELLO", 3, *login, *name)
     except hiredis.ReplyError as error:
-        # Sentinels often have no password, though what they watch over has one.
-        if database or not login or "without any password" not in str(error):
+        # Sentinels often have no password, and no users, though what they watch over has.
+        if database or not login:
             raise
-        told = await line.exchange("HELLO", 3, *name)
+        try:
+            told = await line.exchange("HELLO", 3, *name)
+        except hiredis.ReplyError:
+            raise error from None
     if database and place.database:
         await line.exchange("SELECT", place.database)
     line.server = told

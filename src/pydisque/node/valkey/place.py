@@ -16,8 +16,10 @@ LOCAL = "valkey"
 """Instead of an address: a Valkey of this node's own."""
 
 _SCHEMES = {"valkey": False, "redis": False, "valkeys": True, "rediss": True}
-_SENTINEL_PORT, _PORT = 26379, 6379
-_OPTIONS = ("service", "shards", "prefix", "ca", "cert", "key")
+_PORT = 6379
+_OPTIONS = (
+    "service", "sentinel_user", "sentinel_password", "shards", "prefix", "ca", "cert", "key",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,9 @@ class Place:
     database: int = 0
     service: str = ""
     """What Sentinels call it."""
+    sentinel_user: str | None = None
+    sentinel_password: str | None = field(default=None, repr=False)
+    """What Sentinels want to hear, if it is not what the servers want."""
     shards: int = 0
     """How many a system gets that is new; 0 for what suits the Valkey."""
     prefix: str = "disque"
@@ -77,6 +82,8 @@ def parse(text: str) -> Place:
         password=unquote(password) if colon else None,
         database=_number("the database", database or "0", 0, 2**31),
         service=options.get("service", ""),
+        sentinel_user=options.get("sentinel_user"),
+        sentinel_password=options.get("sentinel_password"),
         shards=_number("shards", options.get("shards", "0"), 0, 64),
         prefix=options.get("prefix", "disque"),
         ca=options.get("ca", ""),

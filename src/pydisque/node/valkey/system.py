@@ -14,11 +14,13 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from os import urandom
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import hiredis
 
 from pydisque.errors import DisqueError
+from pydisque.node import certificates
+from pydisque.node.certificates import CertificateError
 from pydisque.node.valkey import layout
 from pydisque.node.valkey.copies import UNKNOWN, Copies, Told, online_replicas
 from pydisque.node.valkey.layout import Layout
@@ -39,6 +41,17 @@ Slots = list[tuple[int, int, Address]]
 """The primary of each range of slots, from the first to the last."""
 
 _ALL = 0, 16383
+
+SENTINELS_PATIENCE = 0.5
+"""Seconds that Sentinels get to answer once one of them did."""
+
+
+class Found(NamedTuple):
+    """What one server tells of where the primaries are."""
+
+    slots: Slots
+    failovers: int = 0
+    """The number of the last failover that it has heard of, if it is a Sentinel."""
 
 
 class WrongPlaceError(OSError):
@@ -384,11 +397,25 @@ class System:
                 reasons.append(f"{written(*address)}: {error}")
                 continue
             if self.mode == "cluster":  # members come and go
-                self._last = list(dict.fromkeys(address for *_, address in found))[:8]
-            return found
+                self._last = list(dict.fromkeys(address for *_, address in found.slots))[:8]
+            elif self.mode == "sentinel":
+                heard = [found, *await self._fellows_of(address)]
+                found = max(heard, key=lambda found: found.failovers)
+            return found.slots
         raise LineLostError("; ".join(reasons), sent=False)
 
-    async def _ask(self, address: Address) -> Slots:
+    async def _fellows_of(self, sentinel: Address) -> list[Found]:
+        """What the other Sentinels say, those that answer soon."""
+        others = [address for address in self.place.hosts if address != sentinel]
+        asked = [asyncio.create_task(self._ask(address)) for address in others]
+        if asked:
+            _, late = await asyncio.wait(asked, timeout=SENTINELS_PATIENCE)
+            for task in late:
+                task.cancel()
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        return [answer for answer in answers if isinstance(answer, Found)]
+
+    async def _ask(self, address: Address) -> Found:
         line = self.lines.get(address)
         used = line is not None and not line.closed
         if line is None or not used:
@@ -399,14 +426,14 @@ class System:
             if not used and line is not self._watch:
                 line.close()
 
-    async def _slots_by(self, line: Line) -> Slots:
+    async def _slots_by(self, line: Line) -> Found:
         """The primaries as a server tells them, whichever kind it is of."""
         self.mode = line.server[b"mode"].decode()
         if self.mode == "cluster":
-            return _slots(await line.exchange("CLUSTER", "SLOTS"), line.address[0])
+            return Found(_slots(await line.exchange("CLUSTER", "SLOTS"), line.address[0]))
         if self.mode == "sentinel":
-            return [(*_ALL, await self._primary(line))]
-        return [(*_ALL, await self._of_one(line))]
+            return await self._told_by(line)
+        return Found([(*_ALL, await self._of_one(line))])
 
     async def _of_one(self, line: Line) -> Address:
         told = (await line.exchange("INFO", "replication")).decode()
@@ -418,7 +445,7 @@ class System:
             raise LineLostError(f"{line} is a replica of {written(*primary)}", sent=False)
         return primary
 
-    async def _primary(self, sentinel: Line) -> Address:
+    async def _told_by(self, sentinel: Line) -> Found:
         service = self.place.service
         if not service:
             watched = await sentinel.exchange("SENTINEL", "MASTERS")
@@ -435,7 +462,9 @@ class System:
         if self._watch is None or self._watch.closed:
             self._watch = sentinel
             await sentinel.exchange("SUBSCRIBE", "+switch-master")
-        return found[0].decode(), int(found[1])
+        watched_over = _fields(await sentinel.exchange("SENTINEL", "MASTER", service))
+        primary = found[0].decode(), int(found[1])
+        return Found([(*_ALL, primary)], int(watched_over[b"config-epoch"]))
 
     def failed_over(self, line: Line) -> None:
         """What a server published, if it is our Sentinel, is that another is the primary now."""
@@ -483,7 +512,7 @@ def _fields(told: Any) -> dict[bytes, bytes]:
 def _tls(place: Place) -> ssl.SSLContext | None:
     if not place.tls:
         return None
-    context = ssl.create_default_context(cafile=place.ca or None)
-    if place.cert:
-        context.load_cert_chain(place.cert, place.key or None)
-    return context
+    try:
+        return certificates.for_client(place.cert, place.key, place.ca)
+    except CertificateError as error:
+        raise WrongPlaceError(f"{error.role}: {error}") from None

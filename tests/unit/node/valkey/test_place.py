@@ -20,6 +20,10 @@ from pydisque.node.valkey.place import Place, parse
         ("valkey://me:s@a", Place((("a", 6379),), user="me", password="s")),
         ("valkey://a?service=m&shards=64", Place((("a", 6379),), service="m", shards=64)),
         ("valkeys://a?prefix=x&ca=/f", Place((("a", 6379),), tls=True, prefix="x", ca="/f")),
+        (
+            "valkey://a?sentinel_user=me&sentinel_password=s%26",
+            Place((("a", 6379),), sentinel_user="me", sentinel_password="s&"),
+        ),
     ],
 )
 def test_what_is_understood(text: str, place: Place) -> None:
@@ -56,6 +60,7 @@ def test_no_password_is_told(text: str) -> None:
     with pytest.raises(ValueError, match=r".") as error:
         parse(text)
     assert "secret" not in str(error.value)
-    place = parse("valkeys://me:secret@a:1,b")
+    place = parse("valkeys://me:secret@a:1,b?sentinel_password=secret")
     assert str(place) == "valkeys://a:1,b:6379"
+    assert "secret" not in repr(place)
     assert "secret" not in repr(place)
