@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from servers import until
+from servers import free_port, until
 from valkeys import ValkeyProcess, valkey
-from wire import blocked, clients, error, info, pack, wait_for_blocked
+from wire import Peer, blocked, clients, error, info, pack, wait_for_blocked
 
 PATIENCE = 2
 
@@ -145,6 +145,35 @@ def test_valkey_cannot_write_to_its_disk(nodes, connect, stack):
     wait_for_blocked(peer, "q", 2)
     added = {peer.ask("ADDJOB", "q", number, 0) for number in range(2)}
     assert {each.read()[0][1] for each in (waiting, asking)} == added
+
+
+def test_valkey_is_busy(own, nodes, connect):
+    """While it runs somebody's script, clients wait; when that ends all is done."""
+    [node] = nodes(own.url, **{"store-timeout": 30})
+    peer = connect(node)
+    own.ask("CONFIG", "SET", "busy-reply-threshold", 10)
+    with Peer(own.address) as somebody:
+        somebody.send("EVAL", "while true do end", 0)
+        until(lambda: not own.answers())
+        peer.send("ADDJOB", "q", "x", 0)
+        assert connect(node).ask("PING") == b"PONG"
+        own.ask("SCRIPT", "KILL")
+    job = peer.read()
+    assert peer.ask("GETJOB", "FROM", "q") == [[b"q", job, b"x"]]
+
+
+def test_valkey_is_a_replica_for_a_while(own, nodes, connect):
+    """A primary that was made a replica takes nothing; when it is one again all is done."""
+    [node] = nodes(own.url, **{"store-timeout": 30})
+    peer, waiting = connect(node), connect(node)
+    waiting.send("GETJOB", "FROM", "q")
+    wait_for_blocked(peer, "q", 1)
+    own.ask("REPLICAOF", "127.0.0.1", free_port())
+    peer.send("ADDJOB", "q", "x", 0)
+    until(lambda: info(connect(node))["valkey_shards_missing"] == "1")
+    own.ask("REPLICAOF", "NO", "ONE")
+    job = peer.read()
+    assert waiting.read() == [[b"q", job, b"x"]]
 
 
 def test_valkey_is_full(own, nodes, connect):
