@@ -124,8 +124,7 @@ class Promises:
         if any(self._too_early(retry - SLACK, later, events) for later in deliveries):
             yield "delivered again before its retry time was over"
 
-    @staticmethod
-    def _too_early(lease: float, later: Event, events: list[Event]) -> bool:
+    def _too_early(self, lease: float, later: Event, events: list[Event]) -> bool:
         """Whether somebody else had the job for certain, with time left, when it was handed out."""
         for first in events:
             if first is later or first.told > later.told or first.fate is not Fate.CONFIRMED:
@@ -135,8 +134,22 @@ class Promises:
                 continue
             if max(later.told - first.sent, first.told - later.sent) < lease and not any(
                 e.what == "nack" and e.fate is not Fate.REFUSED
-                and e.sent < later.told and e.told > first.sent
+                and e.sent < later.told and self._done_by(e) > first.sent
                 for e in events
             ):  # fmt: skip
                 return True
         return False
+
+    def _done_by(self, event: Event) -> float:
+        """When it is done at the latest: a stopped node does what it had in its socket when it goes
+        on, though the client has long asked another one."""
+        stops = (trouble for trouble in self._troubles if trouble.kind.startswith("stop-node"))
+        return max(
+            event.told,
+            *(
+                stop.served + SLACK
+                for stop in stops
+                if stop.began - SLACK < event.told and event.sent < stop.over
+            ),
+            0.0,
+        )

@@ -111,6 +111,15 @@ def test_a_job_too_early(history: History) -> None:
     assert broken(history).count("before its retry") == 1
 
 
+def test_a_nack_that_lay_in_a_stopped_node(history: History) -> None:
+    """It may be done when that node goes on, though another one has answered it meanwhile."""
+    job = acked(delivered(added(history), 1, 4.2, 5), 6, 6.1)
+    job.note("nack", 1.2, 4.0, ABSENT, "consumer", ID)
+    assert "before its retry" in broken(history)
+    assert not broken(history, Trouble("stop-node", 1.1, 4.9, 4.9, 5.0))
+    assert "before its retry" in broken(history, Trouble("stop-primary", 1.1, 4.9, 4.9, 5.0))
+
+
 def test_a_job_before_its_delay(history: History) -> None:
     """None may come before its delay is over."""
     acked(delivered(added(history, delay=1), 0.5), 2, 2.1)
