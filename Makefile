@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST ?= $(BIN)/python -m pytest -n 2
 
-.PHONY: help demo test lint format types unit bench bench-valkey bench-workers bench-celery fuzz chaos chaos-workers chaos-valkey soak docs clean
+.PHONY: help demo test lint format types unit snapshots bench bench-valkey bench-workers bench-celery fuzz chaos chaos-workers chaos-valkey soak docs clean
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
@@ -35,6 +35,9 @@ types: $(VENV)/.dev  ## mypy strict, and pyright on the public API
 
 unit: $(VENV)/.dev  ## the tests alone
 	$(PYTEST)
+
+snapshots: $(VENV)/.dev  ## what the commands write, written down anew in tests/snapshots after a change that is meant
+	PYDISQUE_TEST_SNAPSHOTS=write $(BIN)/python -m pytest -q tests/integration/test_cli_snapshots.py
 
 bench: $(VENV)/.base  ## cost of the client, throughput of the node; SERVERS="HOST:PORT ..." beside it
 	$(BIN)/python benchmarks/bench.py $(SERVERS)

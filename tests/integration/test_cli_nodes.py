@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import pty
 import re
 import signal
-import struct
-import termios
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from command_line import Ended, run, shape, started
+from command_line import Ended, run, seen, shape, started, terminal
 from pydisque.cli import SECTIONS, completion, main
 from pydisque.client import Client
 from pydisque.node import Server
@@ -242,27 +237,6 @@ def test_the_page_has_every_command():
 
 
 # Terminals
-
-
-@contextmanager
-def terminal(columns: int) -> Iterator[tuple[int, int]]:
-    """A terminal so wide: what its owner reads, and what a program writes to."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    try:
-        yield ours, theirs
-    finally:
-        os.close(ours)
-
-
-def seen(ours: int, theirs: int) -> str:
-    """All that came to a terminal, once no program has it any more."""
-    os.close(theirs)
-    data = b""
-    with suppress(OSError):
-        while piece := os.read(ours, 65536):
-            data += piece
-    return data.decode().replace("\r\n", "\n")
 
 
 @on_ours
