@@ -148,6 +148,7 @@ SHOWN: dict[str, tuple[str, Prepare]] = {
     "dead replay": ("dead replay", letter),
     "dead purge": ("dead purge --yes", letter),
     "ping": ("ping", nothing),
+    "ping, no node": ("ping --nodes localhost:1", nothing),
     "hello": ("hello", nothing),
     "info": ("info jobs", nothing),
     "info, unknown": ("info weather", nothing),
