@@ -10,10 +10,12 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import json
 import re
 import sys
 import tomllib
 from collections.abc import Callable
+from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,15 @@ NOT_RUN = {
         "redis-cli",
         "pydisque dump /var/lib/pydisque | jq",
         "pydisque jobs mail --state active --json --limit 0 | jq",
+    },
+    "sets up a machine: what of contrib/ it uses is looked at below and in test_operations.py": {
+        "python3 -m venv /opt",
+        "install -D",
+        "cp contrib/pydisque.service",
+        "systemctl",
+        "pip wheel",
+        "docker",
+        "export",
     },
     "sets up somebody's shell: test_cli_nodes.py completes": {
         "eval",
@@ -205,11 +216,16 @@ def test_what_is_not_run_is_right_and_still_there(tmp_path, monkeypatch):
     assert {begin for begin in listed if not any(f"{x} ".startswith(begin) for x in lines)} == set()
     for line in filter(why_not, lines):
         for words in commands_in(line):
-            command: Command = main
-            while isinstance(command, Group):
-                command = command.commands[words.pop(0)]
-            with command.make_context(command.name, words, parent=Context(main)):
-                pass
+            take(words)
+
+
+def take(words: list[str]) -> None:
+    """Have `pydisque` read these words as it would, without doing what they say."""
+    command: Command = main
+    while isinstance(command, Group):
+        command = command.commands[words.pop(0)]
+    with command.make_context(command.name, words, parent=Context(main, **main.context_settings)):
+        pass
 
 
 @pages_with(lambda snippet: snippet.kind == "text" and steps(snippet))
@@ -223,11 +239,13 @@ def test_a_session_on_the_wire(page, disque_clock, disque_server):
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_snippet_is_of_a_kind_that_is_looked_at(page):
-    """Python, sessions and TOML; text is a picture, or what was said; other Python is listed."""
+    """Python, sessions, TOML, INI; text is a picture, or what was said; other Python is listed."""
     for kind, text in snippets(page):
-        assert kind in {"python", "console", "toml", "text", "py"}
+        assert kind in {"python", "console", "toml", "ini", "text", "py"}
         if kind == "toml":
             assert tomllib.loads(text)
+        if kind == "ini":
+            take(started_by(text))
         if kind == "console":
             assert text.startswith("$ ")
         if kind == "py":
@@ -285,6 +303,25 @@ def test_what_acts_can_be_given_at_the_start():
     """No parameter that can be set and has an effect lacks its help text."""
     act = {name for name, parameter in PARAMETERS.items() if parameter.read and not parameter.inert}
     assert act - {"appendonly"} == set(STARTABLE)
+
+
+def started_by(unit: str) -> list[str]:
+    """What `pydisque` gets from a unit of systemd's."""
+    parsed = ConfigParser(strict=False, interpolation=None, delimiters="=")
+    parsed.read_string(unit)
+    return parsed["Service"]["ExecStart"].split()[1:]
+
+
+def test_the_unit_and_the_container_start_a_node():
+    """contrib/ starts nodes with options and variables that there are."""
+    unit = (ROOT / "contrib" / "pydisque.service").read_text(encoding="utf-8")
+    image = (ROOT / "contrib" / "Dockerfile").read_text(encoding="utf-8")
+    [words] = re.findall(r"^CMD (\[.*\])$", image, re.MULTILINE)
+    take(started_by(unit))
+    take(json.loads(words))
+    page = (DOCS / "deployment.md").read_text(encoding="utf-8")
+    variables = set(re.findall(r"PYDISQUE_([A-Z_]+)=", unit + image + page)) - {"PASSWORD"}
+    assert {name.lower().replace("_", "-") for name in variables} <= set(STARTABLE)
 
 
 def test_the_sample_file_is_true():
