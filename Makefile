@@ -23,7 +23,7 @@ $(VENV)/.dev: $(VENV)/.base
 demo: $(VENV)/.base  ## start a node and watch producers and workers use it
 	$(BIN)/pydisque demo
 
-test: lint types unit  ## everything that must pass
+test: lint types docs unit  ## everything that must pass
 
 lint: $(VENV)/.dev  ## style and format
 	$(BIN)/ruff check .
@@ -77,7 +77,7 @@ $(VENV)/.docs: $(VENV)/.base
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	@touch $@
 
-docs: $(VENV)/.docs  ## the documentation as a site, in site/
+docs: $(VENV)/.docs  ## the documentation as a site, in site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 format: $(VENV)/.dev  ## rewrite the sources in the project's style
