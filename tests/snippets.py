@@ -66,6 +66,7 @@ def same(text: str) -> str:
         text = re.sub(pattern, lambda at, w=word: met.setdefault(at[0], f"{w}{len(met)}"), text)
     for pattern, word in (
         (r"localhost:7711", "127.0.0.1:7711"),
+        (r'(?<=-within"\n2[68]\) )\(integer\) \d+', "MILLISECONDS"),
         (r"\b1\d{18}\b|\d{4}-\d\d-\d\dT[\d:]+Z", "MOMENT"),
         (r"\b\d+(\.\d+)? ?m?s\b", "TIME"),
         (r"[ ─]{2,}", "  "),

@@ -28,6 +28,7 @@ from pydisque.client import Client
 from pydisque.node import Server
 from pydisque.node.config import PARAMETERS
 from pydisque.node.settings import STARTABLE, gather
+from servers import lacks, running
 from snippets import (
     PROMPT,
     Ids,
@@ -177,7 +178,6 @@ def test_the_shell_on_a_page(page, disque_clock, disque_server, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     folder = a_data_directory(tmp_path / "pydisque")
     ids, told, said = Ids(), "", ""
-    port = port_of(disque_server)
     for step in sessions(page, "console"):
         if why_not(step.typed):
             continue
@@ -190,11 +190,8 @@ def test_the_shell_on_a_page(page, disque_clock, disque_server, tmp_path, monkey
         said += f"$ {step.typed}\n{step.told or out}"
     if page.name == "data-directory.md":  # its figures are those of a larger one
         told, said = (re.sub(r"\d+", "N", same(text)) for text in (told, said))
+    port = disque_server.address.rpartition(":")[2]
     assert same(told.replace(port, "7711")) == same(said)
-
-
-def port_of(server: Server) -> str:
-    return server.address.rpartition(":")[2]
 
 
 def a_data_directory(folder: Path) -> Path:
@@ -228,13 +225,29 @@ def take(words: list[str]) -> None:
         pass
 
 
-@pages_with(lambda snippet: snippet.kind == "text" and steps(snippet))
+SESSIONS = pages_with(lambda snippet: snippet.kind == "text" and steps(snippet))
+
+
+@SESSIONS
 def test_a_session_on_the_wire(page, disque_clock, disque_server):
     """A node answers as the page shows it."""
-    session = sessions(page, "text")
+    answers_as_shown(disque_server.address, sessions(page, "text"))
+
+
+@SESSIONS
+@pytest.mark.skipif(bool(lacks("disque")), reason=str(lacks("disque")))
+def test_a_session_with_disque_itself(page):
+    """So does a real Disque, but for what only our node understands."""
+    ours = re.compile(r"NACK .* DELAY |.* UNCOUNTED$")
+    session = [step for step in sessions(page, "text") if not ours.match(step.typed)]
+    with running("disque") as deployment:
+        answers_as_shown(deployment.addresses[0], session)
+
+
+def answers_as_shown(address: str, session: list[Step]) -> None:
     said = "".join(f"{PROMPT}{step.typed}\n{step.told}" for step in session)
-    told = on_the_wire(disque_server.address, session, Ids())
-    assert same(told.replace(port_of(disque_server), "7711")) == same(said)
+    told = on_the_wire(address, session, Ids())
+    assert same(told.replace(address.rpartition(":")[2], "7711")) == same(said)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
