@@ -108,7 +108,7 @@ def _table() -> str:
 # The command line
 
 
-def _help() -> str:
+def all_help() -> str:
     """What `--help` says of each command, at 80 columns."""
     settings = main.context_settings | {"terminal_width": 80, "max_content_width": 80}
     root = click.Context(main, info_name="pydisque", **settings)
@@ -134,7 +134,7 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     """Add to a page what the code says."""
     where = page.file.src_uri
     if where == "cli-reference.md":
-        return f"{markdown}\n{_help()}"
+        return f"{markdown}\n{all_help()}"
     if where == "commands/index.md":
         return markdown.replace("<!-- the commands -->", _table())
     if where.startswith("commands/"):

@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 from click import Command, Context, Group
 
+from command_line import COMMANDS, run
 from pydisque import commands
 from pydisque.cli import main
 from pydisque.client import Client
@@ -285,6 +286,14 @@ def test_every_command_has_its_page():
         assert f"client.{function.__name__}(" in blocks(page)[0]
         assert any(step.typed.startswith(word) for step in sessions(page, "text"))
     assert len(list((DOCS / "commands").glob("*.md"))) == len(found) + 1
+
+
+def test_the_help_on_a_page_is_what_the_commands_say():
+    """The page with the help of all commands has what each says at 80 columns."""
+    page = hooks.all_help()
+    for name in COMMANDS:
+        said = run([], *name.split(), "--help", COLUMNS="80").text
+        assert f"### {name}\n\n```text\n{said}```\n" in page
 
 
 def test_every_page_is_in_the_navigation():
