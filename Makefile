@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST ?= $(BIN)/python -m pytest -n 2
 
-.PHONY: help demo test lint format types unit bench bench-valkey bench-workers bench-celery fuzz chaos chaos-workers chaos-valkey soak docs clean
+.PHONY: help demo test lint format types unit snapshots bench bench-valkey bench-workers bench-celery fuzz chaos chaos-workers chaos-valkey soak docs clean
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
@@ -23,7 +23,7 @@ $(VENV)/.dev: $(VENV)/.base
 demo: $(VENV)/.base  ## start a node and watch producers and workers use it
 	$(BIN)/pydisque demo
 
-test: lint types unit  ## everything that must pass
+test: lint types docs unit  ## everything that must pass
 
 lint: $(VENV)/.dev  ## style and format
 	$(BIN)/ruff check .
@@ -35,6 +35,9 @@ types: $(VENV)/.dev  ## mypy strict, and pyright on the public API
 
 unit: $(VENV)/.dev  ## the tests alone
 	$(PYTEST)
+
+snapshots: $(VENV)/.dev  ## what the commands write, written down anew in tests/snapshots after a change that is meant
+	PYDISQUE_TEST_SNAPSHOTS=write $(BIN)/python -m pytest -q tests/integration/test_cli_snapshots.py
 
 bench: $(VENV)/.base  ## cost of the client, throughput of the node; SERVERS="HOST:PORT ..." beside it
 	$(BIN)/python benchmarks/bench.py $(SERVERS)
@@ -74,7 +77,7 @@ $(VENV)/.docs: $(VENV)/.base
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	@touch $@
 
-docs: $(VENV)/.docs  ## the documentation as a site, in site/
+docs: $(VENV)/.docs  ## the documentation as a site, in site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 format: $(VENV)/.dev  ## rewrite the sources in the project's style

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import fcntl
+import io
 import os
+import pty
 import re
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from typing import IO, Any, NamedTuple
 
+import pytest
+from click import Command, Group
 from click.testing import CliRunner
 
 from pydisque.cli import main
 
 COMMAND = [sys.executable, "-m", "pydisque"]
+
+
+def every_command(command: Command = main, *names: str) -> Iterator[tuple[str, Command]]:
+    """All that can be run, and the groups, by what is typed behind `pydisque`."""
+    yield " ".join(names), command
+    for name, each in command.commands.items() if isinstance(command, Group) else ():
+        yield from every_command(each, *names, name)
+
+
+COMMANDS = {name: each for name, each in every_command() if not isinstance(each, Group)}
 
 
 class Ended(NamedTuple):
@@ -75,3 +93,44 @@ def started(
             yield process
         finally:
             process.kill()
+
+
+# Terminals
+
+
+@contextmanager
+def terminal(columns: int) -> Iterator[tuple[int, int]]:
+    """A terminal so wide: what its owner reads, and what a program writes to."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    try:
+        yield ours, theirs
+    finally:
+        os.close(ours)
+
+
+def seen(ours: int, theirs: int) -> str:
+    """All that came to a terminal, once no program has it any more."""
+    os.close(theirs)
+    data = b""
+    with suppress(OSError):
+        while piece := os.read(ours, 65536):
+            data += piece
+    return data.decode().replace("\r\n", "\n")
+
+
+def at_a_terminal(words: list[str], environment: dict[str, str]) -> tuple[int, str, str]:
+    """Run a command in this process with a terminal as its standard output, and no other."""
+    told = io.StringIO()
+    with terminal(80) as (ours, theirs), pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        reading = ThreadPoolExecutor(1)
+        with os.fdopen(os.dup(theirs), "w", encoding="utf-8") as tty:
+            patch.setattr(sys, "stdout", tty)
+            patch.setattr(sys, "stderr", told)
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+            said = reading.submit(seen, ours, theirs)
+            with pytest.raises(SystemExit) as ended:
+                main.main(words, prog_name="pydisque")
+        return int(ended.value.code or 0), said.result(), told.getvalue()

@@ -212,6 +212,9 @@ def fast_ack(*job_ids: JobID) -> Command[int]:
 
     ``FASTACK id [id ...]``
 
+    Args:
+        *job_ids: Job IDs, of 40 letters each. None at all is allowed.
+
     Returns:
         How many of them this node knew.
 
@@ -227,7 +230,7 @@ def nack_job(*job_ids: JobID, delay: int | None = None) -> Command[int]:
     ``NACK id [id ...] [DELAY s]``
 
     Args:
-        *job_ids: Job IDs.
+        *job_ids: Job IDs, of 40 letters each.
         delay: Seconds before they are queued, 0 or more; a job whose TTL ends before just expires.
             Only pydisque's node does so: a real Disque answers `BadIDError`, and changes nothing.
 
@@ -249,6 +252,9 @@ def working(job_id: JobID) -> Command[int]:
 
     ``WORKING id``
 
+    Args:
+        job_id: The job's ID.
+
     Returns:
         For how many seconds its next delivery was put off: its RETRY.
 
@@ -266,7 +272,7 @@ def enqueue(*job_ids: JobID, uncounted: bool = False) -> Command[int]:
     ``ENQUEUE id [id ...] [UNCOUNTED]``
 
     Args:
-        *job_ids: Job IDs.
+        *job_ids: Job IDs, of 40 letters each.
         uncounted: Take back the last delivery, as the job was not begun: it is not counted as an
             additional delivery. Only pydisque's node does so: a real Disque answers `BadIDError`,
             and changes nothing.
@@ -287,6 +293,9 @@ def dequeue(*job_ids: JobID) -> Command[int]:
 
     ``DEQUEUE id [id ...]``
 
+    Args:
+        *job_ids: Job IDs, of 40 letters each. None at all is allowed.
+
     Returns:
         How many were taken out.
 
@@ -300,6 +309,9 @@ def del_job(*job_ids: JobID) -> Command[int]:
     """Delete jobs from this node only; other nodes keep their copies and deliver them.
 
     ``DELJOB id [id ...]``
+
+    Args:
+        *job_ids: Job IDs, of 40 letters each. None at all is allowed.
 
     Returns:
         How many of them this node knew.
@@ -345,9 +357,15 @@ def _dict_or_none(reply: Any) -> dict[Any, Any] | None:
 
 
 def qlen(queue_name: Text) -> Command[int]:
-    """Return how many jobs are queued; 0 for a queue that does not exist.
+    """Return how many jobs are queued.
 
     ``QLEN queue``
+
+    Args:
+        queue_name: The queue's name.
+
+    Returns:
+        Their number, without those delivered or delayed; 0 for a queue that does not exist.
     """
     return _command("QLEN", arguments.text("queue_name", queue_name))
 

@@ -182,7 +182,7 @@ class Routing(ABC, Generic[LineT, SeenT]):
 def first_answer(hello: Call[Any]) -> None:
     """Raise `UnreachableError` if no node answered in the first round."""
     if isinstance(hello.error, DisqueError):
-        raise UnreachableError(f"no node answered as it should ({hello.error})")
+        raise UnreachableError(f"no node answered as it should ({hello.error})") from hello.error
     hello.result()
 
 

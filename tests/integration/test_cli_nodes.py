@@ -1,39 +1,24 @@
-"""Nodes from the shell, and what all commands have in common: help, errors, terminals."""
+"""Nodes from the shell, and what a terminal sees of commands that take their time."""
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import pty
 import re
 import signal
-import struct
-import termios
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from command_line import Ended, run, shape, started
-from pydisque.cli import SECTIONS, completion, main
+from command_line import Ended, run, seen, shape, started, terminal
+from pydisque.cli import completion
 from pydisque.client import Client
 from pydisque.node import Server
 from servers import Deployment, ask, free_port, until
 
-NOBODY = "D-0c0c0c0c-BBBBBBBBBBBBBBBBBBBBBBBB-05a1"
 on_both = pytest.mark.parametrize("server", ["memory", "disque"], indirect=True)
 on_ours = pytest.mark.parametrize("server", ["memory"], indirect=True)
-
-# The commands that ask nodes, each as it is run.
-ASKING: dict[str, tuple[str, ...]] = {
-    "add": ("q", "body"), "get": ("q",), "ack": (NOBODY,), "nack": (NOBODY,), "working": (NOBODY,),
-    "show": (NOBODY,), "jobs": (), "enqueue": (NOBODY,), "dequeue": (NOBODY,), "delete": (NOBODY,),
-    "queues": (), "stats": (), "peek": ("q",), "tail": ("q",), "pause": ("q",), "resume": ("q",),
-    "purge": ("q",), "ping": (), "hello": (), "info": (), "monitor": (), "bench": (),
-}  # fmt: skip
 
 
 @pytest.fixture
@@ -175,94 +160,7 @@ def test_bench_that_is_interrupted(server, client):
     assert left_by_bench(client) == []
 
 
-# Errors
-
-
-@pytest.mark.parametrize("command", ASKING)
-def test_no_node(command, monkeypatch):
-    """That none answers is told in one plain line, with what to do, and exit code 3."""
-    monkeypatch.setattr("pydisque.cli.common.DEADLINE", 0.01)
-    done = run([f"localhost:{free_port()}"], command, *ASKING[command])
-    assert (done.code, done.err.count("\n")) == (3, 1)
-    assert "refused" in done.err
-    if command != "ping":
-        assert re.fullmatch(r"Error: .*no node answered .*; --nodes or DISQUE_NODES .*\n", done.err)
-
-
-def test_a_node_that_wants_a_password(monkeypatch):
-    """It is told how to give one; with the right one all is well."""
-    monkeypatch.setattr("pydisque.cli.common.DEADLINE", 0.01)
-    with Server(requirepass="open sesame") as server:
-        for url in (server.address, f"disque://:wrong@{server.address}"):
-            done = run([url], "queues")
-            assert (done.code, done.out, done.err.count("\n")) == (3, b"", 1)
-            assert done.err.endswith("--nodes disque://:PASSWORD@HOST:PORT\n")
-            assert "wrong@" not in done.err
-        for command in ("queues", "ping"):
-            assert run([f"disque://:open%20sesame@{server.address}"], command).code == 0
-
-
-@pytest.mark.parametrize("command", ["get", "peek", "show"])
-def test_one_form_only(command):
-    """Forms of output that exclude each other are refused."""
-    done = run([], command, *ASKING[command], "--json", "--raw")
-    assert (done.code, done.out) == (2, b"")
-    assert "--json and --raw do not go together" in done.err
-
-
-@pytest.mark.parametrize("command", ASKING)
-def test_help(command):
-    """Each command explains its options, its exit codes, and gives examples."""
-    done = run([], command, "--help")
-    assert done.code == 0
-    said = " ".join(done.text.split())
-    for words in (
-        f"Usage: pydisque {command} ",
-        "Examples:",
-        "--nodes",
-        "Exit code: 0 when",
-        "3 when",
-    ):
-        assert words in said
-
-
-def test_the_help_has_every_command():
-    """What can be run is listed, each once."""
-    listed = [command.name for commands in SECTIONS.values() for command in commands]
-    assert sorted(listed) == sorted(main.commands)
-    assert set(ASKING) < set(listed)
-
-
-def test_the_page_has_every_command():
-    """docs/cli.md tells of each command, and of no other."""
-    page = Path(__file__).parents[2] / "docs" / "cli.md"
-    rows = re.findall(r"^\| (`[a-z].*?`) \|", page.read_text(encoding="utf-8"), re.MULTILINE)
-    told = [name for row in rows for name in re.findall(r"`([a-z]+)", row)]
-    assert sorted(told) == sorted(main.commands)
-
-
 # Terminals
-
-
-@contextmanager
-def terminal(columns: int) -> Iterator[tuple[int, int]]:
-    """A terminal so wide: what its owner reads, and what a program writes to."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    try:
-        yield ours, theirs
-    finally:
-        os.close(ours)
-
-
-def seen(ours: int, theirs: int) -> str:
-    """All that came to a terminal, once no program has it any more."""
-    os.close(theirs)
-    data = b""
-    with suppress(OSError):
-        while piece := os.read(ours, 65536):
-            data += piece
-    return data.decode().replace("\r\n", "\n")
 
 
 @on_ours
@@ -287,13 +185,14 @@ def test_a_narrow_terminal(server, client, queue):
 
 
 @on_ours
-def test_progress_on_a_terminal(server, client, queue):
-    """What takes its time is counted on a terminal meanwhile, and only there."""
+@pytest.mark.parametrize("wanted", [{}, {"NO_COLOR": "1"}])
+def test_progress_on_a_terminal(server, client, queue, wanted):
+    """What takes its time is counted on a terminal meanwhile, in colours unless none are wanted,
+    and only there."""
+    environment = {"TERM": "xterm-256color", **wanted}
     with (
         terminal(80) as (ours, theirs),
-        started(
-            server.addresses, "add", queue, stderr=theirs, environment={"TERM": "xterm"}
-        ) as process,
+        started(server.addresses, "add", queue, stderr=theirs, environment=environment) as process,
     ):
         process.stdin.write(b"x\n" * 10)
         process.stdin.flush()
@@ -302,6 +201,7 @@ def test_progress_on_a_terminal(server, client, queue):
         said = seen(ours, theirs)
     assert out == b"added: 10 jobs\n"
     assert "added: " in said
+    assert bool(re.search(r"\x1b\[[0-9;]*3[0-9]", said)) is not bool(wanted)
 
 
 # Completion

@@ -220,6 +220,6 @@ def test_the_tools_are_used_as_shown(line, tmp_path):
             row.split()[0] for row in block("$ pydisque check").splitlines()[1:]
         ]
     elif "load" in line:
-        assert done.stdout.startswith("loaded: 1 jobs, 1 queues\n"), done.stdout
+        assert done.stdout.startswith("loaded: 1 job, 1 queue\n"), done.stdout
     else:
         assert (tmp_path / "jobs.jsonl").stat().st_size

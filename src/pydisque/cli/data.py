@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from pydisque.cli import stores
-from pydisque.cli.common import shown
+from pydisque.cli.common import number, shown
+from pydisque.cli.tables import print_pairs
 
 if TYPE_CHECKING:
     from pydisque.node.data_directory import Findings
@@ -43,10 +44,6 @@ def check(store: Place | str) -> None:
 
 
 def _check(directory: str) -> None:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
     from pydisque.node.dump import moment  # noqa: PLC0415
 
     findings = _examine(directory)
@@ -55,22 +52,22 @@ def _check(directory: str) -> None:
     paused = [
         f"{shown(q.name)} ({q.pause.decode()})" for q in state.queues.values() if q.pause != b"none"
     ]
-    table = Table.grid(padding=(0, 2))
-    for name, value in (
-        ("node", findings.node_id.decode("ascii", "replace") or "none yet"),
-        ("last commit", moment(state.now) if state.now else "none yet"),
-        ("jobs", f"{len(state.jobs)}: {states['queued']} queued, {states['active']} active"),
-        ("queues", f"{len(state.queues)}: {', '.join(paused) or 'none'} paused"),
-        ("records", str(findings.records)),
-        ("files", ", ".join(f"{file} {size} bytes" for file, size in sizes.items())),
-        ("pages", f"{findings.pages}, of them {findings.free_pages} free"),
-    ):
-        table.add_row(name, Text(value))
     for problem in findings.problems:
         click.echo(problem)
-    Console(highlight=False).print(table)
+    print_pairs(
+        [
+            ("node", findings.node_id.decode("ascii", "replace") or "none yet"),
+            ("last commit", moment(state.now) if state.now else "none yet"),
+            ("jobs", f"{len(state.jobs)}: {states['queued']} queued, {states['active']} active"),
+            ("queues", f"{len(state.queues)}: {', '.join(paused) or 'none'} paused"),
+            ("records", str(findings.records)),
+            ("files", ", ".join(f"{file} {size} bytes" for file, size in sizes.items())),
+            ("pages", f"{findings.pages}, of them {findings.free_pages} free"),
+        ]
+    )
     if findings.problems:
-        raise click.ClickException(f"{directory}: damaged: {_number(findings.problems)} above")
+        told = number(len(findings.problems), "problem")
+        raise click.ClickException(f"{directory}: damaged: {told} above")
 
 
 @click.command()
@@ -119,9 +116,10 @@ def _dump(directory: str, output: str | None, *, skip_damaged: bool) -> None:
     for problem in problems:
         click.echo(problem, err=True)
     if problems:
+        told = number(len(problems), "problem")
         raise click.ClickException(
-            f"{directory}: damaged: {_number(problems)} above; jobs in what was skipped are lost, "
-            "and jobs that it said were changed or gone are as they were before"
+            f"{directory}: damaged: {told} above; jobs in what was skipped are lost, and jobs that "
+            "it said were changed or gone are as they were before"
         )
 
 
@@ -172,14 +170,15 @@ def load(store: Place | str, file: BinaryIO, verbose: bool) -> None:
     done = stores.load(store, file)
     _tell(done.loaded, done.skipped)
     if done.renamed:
-        click.echo(f"given new IDs, as theirs lead to other shards: {len(done.renamed)} jobs")
+        renamed = number(len(done.renamed), "job")
+        click.echo(f"given new IDs, as theirs lead to other shards: {renamed}")
     for before, after in done.renamed if verbose else ():
         click.echo(f"{before.decode()} is now {after.decode()}")
 
 
 def _tell(loaded: Count, skipped: Count) -> None:
-    click.echo(f"loaded: {loaded.jobs} jobs, {loaded.queues} queues")
-    click.echo(f"skipped, as they were there: {skipped.jobs} jobs, {skipped.queues} queues")
+    for what, count in (("loaded", loaded), ("skipped, as they were there", skipped)):
+        click.echo(f"{what}: {number(count.jobs, 'job')}, {number(count.queues, 'queue')}")
 
 
 def _examine(directory: str) -> Findings:
@@ -204,7 +203,3 @@ def _written(output: str | None) -> Iterator[BinaryIO]:
         file.flush()
         if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             os.fsync(file.fileno())
-
-
-def _number(problems: list[str]) -> str:
-    return "one problem" if len(problems) == 1 else f"{len(problems)} problems"

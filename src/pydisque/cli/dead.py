@@ -139,7 +139,7 @@ def _died(filed: Filed) -> str:
 
 def _print_table(letters: list[Filed]) -> None:
     names = ("id", "queue", "died", "nacks", "redelivered", "error")
-    Table(names, numbers=("nacks", "redelivered")).print(map(_row, letters))
+    Table(names, numbers=("nacks", "redelivered"), cut_last=True).print(map(_row, letters))
 
 
 def _row(filed: Filed) -> tuple[str, ...]:

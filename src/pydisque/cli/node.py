@@ -18,6 +18,7 @@ from pydisque.cli.common import (
     shown,
     shown_lines,
     to_ask,
+    told,
 )
 from pydisque.cli.parameters import as_json
 from pydisque.cli.tables import Table
@@ -121,27 +122,32 @@ def ping(as_json: bool, nodes: tuple[str, ...]) -> None:
     """  # noqa: D301
     silent = 0
     for address in parse_addresses(nodes):
-        told = _pinged(address)
-        silent += "error" in told
+        answer = _pinged(address)
+        silent += isinstance(answer, Exception)
         if as_json:
-            print_json([told])
-        elif "error" in told:
-            click.echo(f"{address}: {told['error']}", err=True)
+            print_json([_as_dict(address, answer)])
+        elif isinstance(answer, Exception):
+            click.echo(told(answer, f"{address}: ").message, err=True)
         else:
-            click.echo(f"{address}: PONG after {told['milliseconds']:.2f} ms")
+            click.echo(f"{address}: PONG after {answer:.2f} ms")
     if silent:
         raise click.exceptions.Exit(FailedError.exit_code)
 
 
-def _pinged(address: Address) -> dict[str, Any]:
+def _as_dict(address: Address, answer: float | Exception) -> dict[str, Any]:
+    if isinstance(answer, Exception):
+        return {"node": str(address), "error": shown(str(answer))}
+    return {"node": str(address), "milliseconds": round(answer, 3)}
+
+
+def _pinged(address: Address) -> float | Exception:
+    """Milliseconds to an answer, or what came instead."""
     with asking((address.url,)) as client:
         try:
             client.connect()
             started = time.perf_counter()
             client.ping()
         except RedisError as error:
-            return {"node": str(address), "error": shown(str(error.__cause__ or error))}
-        return {
-            "node": str(address),
-            "milliseconds": round((time.perf_counter() - started) * 1000, 3),
-        }
+            cause = error.__cause__
+            return cause if isinstance(cause, Exception) else error
+        return (time.perf_counter() - started) * 1000

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from pydisque.cli.common import number, shown
+from pydisque.cli.tables import print_pairs
 
 if TYPE_CHECKING:
     from pydisque.node.replay import Replay
@@ -75,30 +76,25 @@ def load(place: Place, file: BinaryIO) -> Loaded:
 
 def check(place: Place) -> None:
     """Tell what is in a system, and all that is wrong."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
     from pydisque.node.valkey import checking  # noqa: PLC0415
 
     with _told():
         findings = checking.check(place)
     states = findings.states
     paused = ", ".join(f"{shown(name)} ({how})" for name, how in sorted(findings.paused))
-    table = Table.grid(padding=(0, 2))
-    for name, value in (
-        ("valkey", f"{findings.mode}: {', '.join(findings.servers)}"),
-        ("shards", str(findings.shards)),
-        (
-            "jobs",
-            f"{states.total()}: {states['queued']} queued, {states['active']} active",
-        ),
-        ("queues", f"{findings.queues}: {paused or 'none'} paused"),
-    ):
-        table.add_row(name, Text(value))
     for problem in findings.problems:
         click.echo(problem)
-    Console(highlight=False).print(table)
+    print_pairs(
+        [
+            ("valkey", f"{findings.mode}: {', '.join(findings.servers)}"),
+            ("shards", str(findings.shards)),
+            (
+                "jobs",
+                f"{states.total()}: {states['queued']} queued, {states['active']} active",
+            ),
+            ("queues", f"{findings.queues}: {paused or 'none'} paused"),
+        ]
+    )
     if findings.problems:
         told = number(len(findings.problems), "problem")
         raise click.ClickException(f"{place}: damaged: {told} above")

@@ -1,0 +1,203 @@
+"""What all commands have in common: help, errors and exit codes, JSON, pipes that are closed.
+
+A command that is added needs its row below, and then has to have these habits as well.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from command_line import COMMANDS, run, started
+from pydisque.cli import SECTIONS, main
+from pydisque.client import Client
+from pydisque.dead_letters import DeadLetter
+from pydisque.node import Server
+from servers import Deployment, free_port, unique
+
+# The commands that ask nodes, each as it is run: Q is a queue, TAKEN and QUEUED are jobs of it, and
+# LETTER is a dead letter of it.
+ASKING: dict[str, str] = {
+    "add": "Q body", "get": "Q", "ack": "TAKEN", "nack": "TAKEN", "working": "TAKEN",
+    "show": "TAKEN", "jobs": "Q", "enqueue": "TAKEN", "dequeue": "QUEUED", "delete": "TAKEN",
+    "queues": "Q*", "stats": "Q", "peek": "Q", "tail": "Q", "pause": "Q", "resume": "Q",
+    "purge": "Q --yes", "ping": "", "hello": "", "info": "", "monitor": "",
+    "bench": "--jobs 10", "dead list": "Q", "dead show": "LETTER", "dead replay": "LETTER",
+    "dead purge": "LETTER --yes",
+}  # fmt: skip
+# These go on until they are interrupted: their own tests read their JSON.
+ENDLESS = {"tail", "monitor"}
+
+NOBODY = "D-0c0c0c0c-BBBBBBBBBBBBBBBBBBBBBBBB-05a1"
+
+
+def parameters(command: str) -> dict[str | None, click.Parameter]:
+    return {parameter.name: parameter for parameter in COMMANDS[command].params}
+
+
+JSON = sorted(name for name in ASKING if "as_json" in parameters(name))
+
+
+def words(command: str, queue: str = "q", **ids: bytes) -> list[str]:
+    """A command as it is typed."""
+    known = {"Q": queue, **{name: job_id.decode() for name, job_id in ids.items()}}
+    given = re.sub(r"\b[A-Z]+\b", lambda at: known.get(at[0], NOBODY), ASKING[command])
+    return [*command.split(), *given.split()]
+
+
+@pytest.fixture
+def typed(request: pytest.FixtureRequest, server: Deployment) -> list[str]:
+    """A command as it is typed, about jobs that are there."""
+    queue = unique("q")
+    with Client(server.addresses) as client:
+        client.add_job(queue, "taken", retry=60)
+        [taken] = client.get_job([queue])
+        queued = client.add_job(queue, "queued")
+        letter = DeadLetter(
+            queue, NOBODY, 1, 0, "ValueError: no", "Traceback", "2026-01-01T12:00:00+00:00"
+        )
+        filed = client.add_job(f"{queue}:dead", letter.to_body())
+    command = request.getfixturevalue("command")
+    return words(command, queue, TAKEN=taken.id, QUEUED=queued, LETTER=filed)
+
+
+def test_no_command_is_left_out():
+    """The table above has every command that asks nodes."""
+    asking = {name for name in COMMANDS if "nodes" in parameters(name)}
+    assert set(ASKING) == asking - {"worker"}  # which never gives up
+
+
+# Errors
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is waited for."""
+    monkeypatch.setattr("pydisque.cli.common.DEADLINE", 0.01)
+
+
+@pytest.mark.parametrize("command", ASKING)
+def test_no_node(command):
+    """That none answers is told in one plain line, with what to do, and exit code 3."""
+    done = run([f"localhost:{free_port()}"], *words(command))
+    assert (done.code, done.err.count("\n")) == (3, 1)
+    assert "refused" in done.err
+    if command != "ping":
+        assert re.fullmatch(r"Error: .*no node answered .*; --nodes or DISQUE_NODES .*\n", done.err)
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[Server]:
+    """A node that wants a password."""
+    with Server(requirepass="open sesame") as server:
+        yield server
+
+
+@pytest.mark.parametrize("login", ["", "disque://:wrong@"])
+@pytest.mark.parametrize("command", ASKING)
+def test_no_password(command, login, guarded):
+    """Without the password, or with a wrong one, it is told how to give one, and none is shown."""
+    done = run([f"{login}{guarded.address}"], *words(command))
+    assert (done.code, done.err.count("\n")) == (3, 1)
+    assert done.err.endswith("--nodes disque://:PASSWORD@HOST:PORT\n")
+    assert "wrong@" not in done.text + done.err
+
+
+@pytest.mark.parametrize("command", ["queues", "ping"])
+def test_the_right_password(command, guarded):
+    """With the right password all is well."""
+    assert run([f"disque://:open%20sesame@{guarded.address}"], command).code == 0
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_wrong_words(command):
+    """An option that is none, or an argument that is missing, is told with exit code 2."""
+    wrong = [[*command.split(), "--nonsense"]]
+    if any(isinstance(p, click.Argument) and p.required for p in COMMANDS[command].params):
+        wrong.append(command.split())
+    for typed in wrong:
+        done = run([], *typed)
+        assert (done.code, done.out) == (2, b"")
+        assert done.err.startswith(f"Usage: pydisque {command} ")
+        assert re.search(r"\nError: .*\n\Z", done.err)
+
+
+@pytest.mark.parametrize("command", ASKING)
+def test_wrong_nodes(command):
+    """An address that is none is told with exit code 2."""
+    done = run([], *words(command), "--nodes", "a:b:c")
+    assert (done.code, done.out) == (2, b"")
+    assert "Error: Invalid value for '--nodes': " in done.err
+
+
+@pytest.mark.parametrize("command", ["get", "peek", "tail", "show"])
+def test_one_form_only(command):
+    """Forms of output that exclude each other are refused."""
+    done = run([], *words(command), "--json", "--raw")
+    assert (done.code, done.out) == (2, b"")
+    assert "--json and --raw do not go together" in done.err
+
+
+# Output
+
+
+@pytest.mark.parametrize("server", ["memory", "disque"], indirect=True)
+@pytest.mark.parametrize("command", [name for name in JSON if name not in ENDLESS])
+def test_json(command, server, typed):
+    """With --json standard output is one object a line, and nothing else."""
+    done = run(server.addresses, *typed, "--json")
+    assert done.code == 0
+    lines = done.text.splitlines()
+    assert lines
+    assert all(isinstance(json.loads(line), dict) for line in lines)
+
+
+@pytest.mark.parametrize("server", ["memory"], indirect=True)
+@pytest.mark.parametrize("command", ASKING)
+def test_a_reader_who_has_gone(command, server, typed):
+    """When nobody reads what is written, as with `| head`, a command ends without a word."""
+    gone, out = os.pipe()
+    os.close(gone)
+    with started(server.addresses, *typed, stdout=out) as process:
+        os.close(out)
+        if command == "monitor":
+            with Client(server.addresses) as client:
+                while process.poll() is None:
+                    client.ping()
+        err = process.stderr.read().decode()
+        assert process.wait(30) in (0, 1)
+    besides = ("watching ", "tidied up: ")  # of monitor and bench, for people
+    assert [line for line in err.splitlines() if not line.startswith(besides)] == []
+
+
+# Help
+
+
+@pytest.mark.parametrize("command", ASKING)
+def test_help(command):
+    """Each command explains its options, its exit codes, and gives examples."""
+    done = run([], *command.split(), "--help")
+    assert done.code == 0
+    said = " ".join(done.text.split())
+    wanted = (f"Usage: pydisque {command} ", "Examples:", "--nodes", "Exit code: 0 when", "3 when")
+    assert [each for each in wanted if each not in said] == []
+
+
+def test_the_help_has_every_command():
+    """What can be run is listed, each once."""
+    listed = [command.name for commands in SECTIONS.values() for command in commands]
+    assert sorted(listed) == sorted(main.commands)
+
+
+def test_the_page_has_every_command():
+    """docs/cli.md tells of each command, and of no other."""
+    page = Path(__file__).parents[2] / "docs" / "cli.md"
+    rows = re.findall(r"^\| (`[a-z].*?`) \|", page.read_text(encoding="utf-8"), re.MULTILINE)
+    told = [name for row in rows for name in re.findall(r"`([a-z]+)", row)]
+    assert sorted(told) == sorted(main.commands)
