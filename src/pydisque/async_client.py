@@ -6,7 +6,6 @@ What a command sends and what its reply means stands in `commands`, how it reach
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from functools import partial
@@ -254,8 +253,7 @@ class AsyncClient(Facade[AsyncTransport]):
         A job to be delivered at most once is made anew under another ID. Where it fails it is
         logged, and the jobs come back after their RETRY.
         """
-        if put_back := self._transport.put_back_soon(by_origin(jobs)):
-            await asyncio.shield(asyncio.gather(*put_back))  # it goes on, even if we are cancelled
+        await self._transport.put_back(by_origin(jobs))
 
     def iter_queues(
         self,

@@ -161,10 +161,16 @@ class AsyncTransport(Routing[AsyncLine, AsyncConnectedNode]):
         jobs = [HandedOut(job) for reply in replies if isinstance(reply, list) for job in reply]
         self.put_back_soon([(node, jobs)] if jobs else [])
 
+    async def put_back(self, origins: Iterable[tuple[Node, list[HandedOut]]]) -> None:
+        """Put jobs back into their queues on the nodes they came from; see `putting_back`."""
+        self._enter(get_running_loop())
+        if put_back := self.put_back_soon(origins):
+            await asyncio.shield(asyncio.gather(*put_back))  # it goes on, even if we are cancelled
+
     def put_back_soon(
         self, origins: Iterable[tuple[Node, list[HandedOut]]]
     ) -> list[asyncio.Task[None]]:
-        """Put jobs back into their queues on the nodes they came from; see `putting_back`."""
+        """Begin to."""
         tasks = []
         for node, jobs in origins:
             if self._loop is None or self._loop.is_closed():

@@ -76,7 +76,6 @@ async def test_enqueue_uncounted(client, queue, server):
     assert job == (queue.encode(), job_id, b"body", 0, 0)
 
 
-@pytest.mark.one_node
 async def test_putting_back(client, queue, server):
     """Jobs that nobody works on come back at once, whichever server it is."""
     ids = await client.add_jobs(queue, range(3))

@@ -410,6 +410,16 @@ async def test_a_job_to_be_delivered_once_is_made_anew(node):
     ]
 
 
+async def test_a_client_puts_back_what_another_one_was_given(node):
+    """It asks the node that handed the job out, be it the first thing that it does."""
+    node.answers["GETJOB"] = jobs(ID)
+    async with AsyncClient(node.address) as one:
+        received = await one.get_jobs(["q"])
+    async with AsyncClient(node.address) as other:
+        await other.put_back(received)
+    assert [c for c in node.received if c[0] == b"ENQUEUE"] == [(b"ENQUEUE", ID, b"UNCOUNTED")]
+
+
 async def test_a_job_that_cannot_be_put_back_is_told_of(node, caplog):
     """When the node is gone the log says so, without the job's body; RETRY brings it back."""
     event, node.answers["GETJOB"] = held(jobs(ID, ID))
