@@ -15,10 +15,10 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
 
 from pydisque import __version__
 from pydisque.tracing import traced
+from pydisque.watching import readable
 from pydisque.worker.handler import Dead, Drop, Retry
 from pydisque.worker.hooks import Hook
 from pydisque.worker.job import WorkerJob
-from pydisque.worker.tally import readable
 from pydisque.worker.verdict import RemoteError, text_of
 
 __all__ = ["TracingHook", "traced"]
