@@ -1,4 +1,4 @@
-"""What those who watch many queues are shown: which of them, and by what names.
+"""What those who watch queues are told: of which of many, by what names, and what of each.
 
 Pure: how much there is to do in a queue is told, and nothing of where that is known from.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from heapq import nlargest
+from typing import NamedTuple
 
 TWICE = 2.0
 """How many times as much another queue must have to do to take the place of one that is shown."""
@@ -55,3 +56,37 @@ class Foremost:
                 break
             del self.loads[leaving]
             self.loads[name] = load
+
+
+class QueueRow(NamedTuple):
+    """What is told of one queue; None: not known."""
+
+    name: bytes
+    length: int
+    jobs_in: int
+    jobs_out: int
+    blocked: int
+    pause: bytes
+    oldest: float | None
+    """Seconds since the job was made that is next to be handed out."""
+    active: int | None = None
+    delayed: int | None = None
+
+
+class NodeRow(NamedTuple):
+    """What any node tells of itself; None: not known."""
+
+    jobs: int | None
+    """In whatever state, copies too."""
+    queues: int | None
+    connected: int | None
+    blocked: int | None
+    memory: int | None
+    """Bytes, as maxmemory counts them."""
+    uptime: float | None
+    """Seconds."""
+    commands: int | None
+    connections: int | None
+    rejected: int | None
+    received: int | None
+    sent: int | None

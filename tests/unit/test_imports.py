@@ -18,6 +18,7 @@ LAYERS = [
     "errors",
     "watching",
     "door",
+    "exposition",
     "envelope",
     "dead_letters",
     "tracing",
@@ -47,7 +48,7 @@ LAYERS = [
 ]
 
 # The same for the node, which may also import `pydisque` itself, for its version, and these.
-FOR_ALL = ["errors", "watching", "door"]
+FOR_ALL = ["errors", "watching", "door", "exposition"]
 NODE_LAYERS = [
     "resp",
     "certificates",
@@ -83,6 +84,9 @@ NODE_LAYERS = [
     "table",
     "connection",
     "doorway",
+    "watch",
+    "metrics",
+    "health",
     "server",
 ]
 
