@@ -118,6 +118,7 @@ WORKER_LAYERS = [
     "core",
     "metrics",
     "tracing",
+    "instruments",
     "health",
     "signals",
     "worker",

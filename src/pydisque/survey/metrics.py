@@ -32,6 +32,8 @@ class SurveyMetrics:
         self._survey = survey
         self._foremost = Foremost(queues)
         self._seen: Sample | None = None
+        self._counted: tuple[int | None, int | None] = None, None
+        """Active and delayed jobs of all queues."""
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """All figures as text, and its content type, for this ``Accept``."""
@@ -50,7 +52,7 @@ class SurveyMetrics:
         return figures.exposition(accept)
 
     def _choose(self) -> None:
-        """See which queues have most to do, and have every look ask for those."""
+        """Sum up, see which queues have most to do, and have every look ask for those."""
         queues = self._survey.queues
 
         def load(name: bytes) -> float | None:
@@ -58,7 +60,10 @@ class SurveyMetrics:
             return None if queue is None else _load(queue)
 
         self._foremost.refresh(load)
-        self._foremost.consider([(queue.name, _load(queue)) for queue in list(queues.values())])
+        every = list(queues.values())
+        self._foremost.consider([(queue.name, _load(queue)) for queue in every])
+        active, delayed = [queue.active for queue in every], [queue.delayed for queue in every]
+        self._counted = _together(active), _together(delayed)
         self._survey.followed = set(self._foremost.loads)
 
     def _tell_nodes(self, figures: Figures) -> None:
@@ -83,20 +88,22 @@ class SurveyMetrics:
 
     def _tell_system(self, figures: Figures, seen: Sample) -> None:
         survey = self._survey
-        queues = list(survey.queues.values())
-        tell_system(figures, len(queues), seen.len, survey.jobs_in, survey.jobs_out)
-        counted = [q for q in queues if q.active is not None and q.delayed is not None]
-        if counted or not queues:
-            figures.gauge(
-                "pydisque_active_jobs",
-                "Jobs handed out and not acknowledged, of all queues.",
-                sum(queue.active or 0 for queue in counted),
-            )
-            figures.gauge(
-                "pydisque_delayed_jobs",
-                "Jobs that are yet to be queued for the first time, of all queues.",
-                sum(queue.delayed or 0 for queue in counted),
-            )
+        tell_system(figures, len(survey.queues), seen.len, survey.jobs_in, survey.jobs_out)
+        active, delayed = self._counted
+        figures.gauge(
+            "pydisque_active_jobs", "Jobs handed out and not acknowledged, of all queues.", active
+        )
+        figures.gauge(
+            "pydisque_delayed_jobs",
+            "Jobs that are yet to be queued for the first time, of all queues.",
+            delayed,
+        )
+
+
+def _together(known: list[int | None]) -> int | None:
+    """The sum of those that are known; None if none is."""
+    counted = [number for number in known if number is not None]
+    return sum(counted) if counted or not known else None
 
 
 def _load(queue: QueueFigures) -> float:
