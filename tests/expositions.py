@@ -47,6 +47,8 @@ def families(text: str) -> dict[str, Family]:
     """All families by the names of counters and gauges, and the stems of the other kinds."""
     found = {}
     for family in text_string_to_metric_families(text):
+        if family.name.endswith("_created"):
+            continue
         name = f"{family.name}_total" if family.type == "counter" else family.name
         labels = dict.fromkeys(label for sample in family.samples for label in sample.labels)
         shown = tuple(sorted(label for label in labels if label not in ("le", "quantile")))

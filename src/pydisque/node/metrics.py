@@ -36,7 +36,7 @@ def _tell_node(figures: Figures, node: Snapshot) -> None:
     figures.gauges(
         "pydisque_node_info",
         "Which node it is, of what version, and where its jobs are: memory, journal or valkey.",
-        ("version", "store", "node"),
+        ("version", "store", "id"),
         [((node.version, node.store, node.node_id), 1)],
     )
     figures.gauge(
