@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click import Command, Context, Group
 
 from command_line import COMMANDS, run
@@ -253,11 +254,13 @@ def answers_as_shown(address: str, session: list[Step]) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_snippet_is_of_a_kind_that_is_looked_at(page):
-    """Python, sessions, TOML, INI; text is a picture, or what was said; other Python is listed."""
+    """Python, sessions, TOML, YAML, INI; text is a picture, or was said; other Python is listed."""
     for kind, text in snippets(page):
-        assert kind in {"python", "console", "toml", "ini", "text", "py"}
+        assert kind in {"python", "console", "toml", "ini", "yaml", "text", "py"}
         if kind == "toml":
             assert tomllib.loads(text)
+        if kind == "yaml":
+            assert yaml.safe_load(text)
         if kind == "ini":
             take(started_by(text))
         if kind == "console":

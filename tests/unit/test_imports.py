@@ -16,6 +16,9 @@ ROOT = Path(pydisque.__file__).parent
 # Each may import what stands before it in this list, in the package at large.
 LAYERS = [
     "errors",
+    "watching",
+    "door",
+    "exposition",
     "envelope",
     "dead_letters",
     "tracing",
@@ -44,7 +47,8 @@ LAYERS = [
     "async_client",
 ]
 
-# The same for the node, which may also import `pydisque` itself, for its version, and `errors`.
+# The same for the node, which may also import `pydisque` itself, for its version, and these.
+FOR_ALL = ["errors", "watching", "door", "exposition"]
 NODE_LAYERS = [
     "resp",
     "certificates",
@@ -80,6 +84,9 @@ NODE_LAYERS = [
     "table",
     "connection",
     "doorway",
+    "watch",
+    "metrics",
+    "health",
     "server",
 ]
 
@@ -111,13 +118,14 @@ WORKER_LAYERS = [
     "core",
     "metrics",
     "tracing",
+    "instruments",
     "health",
     "signals",
     "worker",
 ]
 
 # The same for the survey, which may also import all of the client.
-SURVEY_LAYERS = ["figures", "census", "survey"]
+SURVEY_LAYERS = ["figures", "census", "survey", "metrics"]
 
 # The same for the adapters, which may also import all of the client and the worker; none of those
 # imports an adapter.
@@ -142,7 +150,17 @@ ADAPTER_LAYERS = [
 ]
 
 PURE = [
-    *("arguments", "replies", "addresses", "binding", "command", "commands", "nodes", "journey"),
+    *(
+        "watching",
+        "arguments",
+        "replies",
+        "addresses",
+        "binding",
+        "command",
+        "commands",
+        "nodes",
+        "journey",
+    ),
     *("put_back", "migration_plan"),
     *(
         "node/resp",
@@ -202,7 +220,7 @@ def test_a_module_imports_only_what_is_below_it(name):
 def test_a_module_of_the_node_imports_only_what_is_below_it(name):
     """No file of the node calls upward, and none knows the client."""
     below = {f"pydisque.node.{other}" for other in NODE_LAYERS[: NODE_LAYERS.index(name)]}
-    below |= {"pydisque.errors", "pydisque.__version__"}
+    below |= {f"pydisque.{other}" for other in FOR_ALL} | {"pydisque.__version__"}
     if name == "server":
         below |= {f"pydisque.node.valkey.{other}" for other in VALKEY_LAYERS}
     ours = {m for m in imports_of(ROOT / "node" / f"{name}.py") if m.startswith("pydisque")}

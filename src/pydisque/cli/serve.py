@@ -61,6 +61,7 @@ def serve(config: str | None, **flags: str | None) -> None:
       pydisque serve
       pydisque serve --port 7712 --data /var/lib/pydisque --durability everysec
       pydisque serve --data :memory: --unixsocket /tmp/disque.sock
+      pydisque serve --http 127.0.0.1:7780
     """  # noqa: D301 - what looks like an escape is one: it keeps click from filling the lines
     from pydisque.node import settings  # noqa: PLC0415
     from pydisque.node.config import SettingError  # noqa: PLC0415

@@ -112,6 +112,14 @@ def _buffer_limit(typed: str) -> str:
     return f"normal {hard} {soft} {seconds}"
 
 
+def _listen(typed: str) -> str:
+    from pydisque.door import parse_listen  # noqa: PLC0415 - most nodes need no HTTP
+
+    if typed:
+        parse_listen(typed)
+    return typed
+
+
 _flag = _one_of("yes", "no")
 
 
@@ -158,7 +166,7 @@ class Parameter:
             if all(isinstance(word, str) for word in value):
                 return ",".join(value)
             raise ValueError("a list of texts")
-        if self.read in (_text, _mode, _hosts, _words):
+        if self.read in (_text, _mode, _hosts, _words, _listen):
             raise ValueError("text in quotes")
         if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
@@ -304,6 +312,14 @@ PARAMETERS = {
     "tls-key": Parameter("", _text, "PEM file of its private key.", fixed=True, own=True),
     "tls-ca": Parameter(
         "", _text, "PEM file of the authority whose certificates clients must show.",
+        fixed=True, own=True,
+    ),
+    "http": Parameter(
+        "", _listen, "HOST:PORT where /health, /live and /metrics are served over HTTP.",
+        fixed=True, own=True,
+    ),
+    "metrics-queues": Parameter(
+        "100", _number(0, 10000), "How many queues /metrics tells of one by one, the busiest.",
         fixed=True, own=True,
     ),
     "log-json": Parameter(

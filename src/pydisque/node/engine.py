@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from itertools import islice
 
@@ -38,6 +39,25 @@ JOB_OVERHEAD = 600
 QUEUE_OVERHEAD = 900
 """Bytes a job or queue takes beside its body and name, what `used_memory` counts; measured: a job
 takes 460 while it is queued and 560 once it was handed out, a queue 840."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of jobs since the engine was made, also where it was undone."""
+
+    drawn: int = 0
+    """Serials, of which each new job takes one: so that none of them has to be counted."""
+    delayed: int = 0
+    """Added with a delay."""
+    handed_out: int = 0
+    removed: int = 0
+    """Acknowledged or deleted by clients."""
+    expired: int = 0
+    nacked: int = 0
+    requeued: int = 0
+    """Queued again though nobody said that they failed: most often as their RETRY was over."""
+    queued_again: int = 0
+    """Queued in any way but by being added."""
 
 
 class Engine(Changes):
@@ -77,6 +97,7 @@ class Engine(Changes):
         self._last_looked = 0  # the last queue there was when idle ones were dropped
         self._idle_cursor = 0
         self._by_age: SortedDict[int, Queue] = SortedDict()
+        self.tally = Tally()
         self._clear_jobs()
 
     def set_node_id(self, node_id: bytes) -> None:
@@ -112,6 +133,7 @@ class Engine(Changes):
         while most > 0 and expired:
             if job := self._find(expired.pop()):
                 self._remove(job)
+                self.tally.expired += 1
             most -= 1
         if len(retries) > 2 * self._active + 1024:
             retries[:] = [entry for entry in retries if self._is_running(*entry)]
@@ -137,6 +159,7 @@ class Engine(Changes):
         queue = self.queues.get(job.queue)
         if job.etime * 1000 <= self.now:
             self._remove(job)
+            self.tally.expired += 1
         elif queue is not None and queue.paused_in and job.retry:
             self._run_clock_anew(job)
         else:
@@ -170,6 +193,7 @@ class Engine(Changes):
             _check_room(queue, maxlen)
         if not self._serials:
             self._serials += self._draw_serials()
+            self.tally.drawn += len(self._serials)
         field = self._fields.get((ttl, retry)) or self._ttl_field(ttl, retry)
         id_ = self._prefix + self._serials.pop() + field
         ctime = self.now * 1_000_000
@@ -185,6 +209,7 @@ class Engine(Changes):
         if self.recording:
             self.changed_jobs[job] = None
         if delay:
+            self.tally.delayed += 1
             job.state = ACTIVE
             job.delay = delay
             job.unqueued = True
@@ -221,9 +246,11 @@ class Engine(Changes):
                 jobs.append(job)
                 size -= len(job.body)
                 if len(jobs) == count or size <= 0:
+                    self.tally.handed_out += len(jobs)
                     return jobs
                 left.append(queue)
             if not left:
+                self.tally.handed_out += len(jobs)
                 return jobs
             queues = left
 
@@ -255,6 +282,7 @@ class Engine(Changes):
             if job is not None and job.state is not GONE:  # an ID may be given twice
                 self._remove(job)
                 removed += 1
+        self.tally.removed += removed
         return removed
 
     def _remove(self, job: Job) -> None:
@@ -334,10 +362,13 @@ class Engine(Changes):
             self._note_queue(queue)
         if nack:
             job.nacks = (job.nacks + 1) & 0xFFFF
+            self.tally.nacked += 1
         elif job.unqueued or uncounted:
             job.unqueued = False
         else:
             job.additional_deliveries = (job.additional_deliveries + 1) & 0xFFFF
+            self.tally.requeued += 1
+        self.tally.queued_again += 1
         job.state = QUEUED
         job.qtime = None
         self._active -= 1
@@ -354,6 +385,7 @@ class Engine(Changes):
         if self.recording:
             self._note(job)
         job.nacks = (job.nacks + 1) & 0xFFFF
+        self.tally.nacked += 1
         job.unqueued = True
         self._active -= 1
         self._run(job, self.now + delay * 1000)
@@ -497,6 +529,20 @@ class Engine(Changes):
             in_use = len(queue) or queue.paused_in or queue.paused_out or queue.atime >= since
             if not in_use and not waited_for(queue.name):
                 self._drop(queue)
+
+    def queues_from(self, cursor: int, limit: int) -> tuple[int, list[Queue]]:
+        """Go on at `cursor` for so many queues; the next cursor, 0 at the end, and these."""
+        serials = list(islice(self._by_age.irange(minimum=cursor), limit))
+        found = [self._by_age[serial] for serial in serials]
+        return (serials[-1] + 1 if len(serials) == limit else 0), found
+
+    def added(self) -> int:
+        """How many jobs were added so far."""
+        return self.tally.drawn - len(self._serials)
+
+    def waiting_jobs(self) -> int:
+        """How many jobs are queued; at-most-once ones that were dequeued count with them."""
+        return self.count - self._active - len(self._spent)
 
     def queue_count(self) -> int:
         """How many queues there are."""

@@ -214,6 +214,10 @@ class Journal:
             report: calls what it is given, soon, in the thread that wants to hear.
         """
         self.commits = 0
+        self.seconds = 0.0
+        """That they took in all."""
+        self.failures = 0
+        """Commits that went wrong."""
         self.sync_failure = ""
         """Why the last sync of a second's commits failed, if it did."""
         self.durability = "always"
@@ -276,15 +280,18 @@ class Journal:
 
     def _commit(self, work: Work, done: Done) -> None:
         failure, found = "", b""
+        begun = time.perf_counter()
         try:
             found = self._transact(work)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and undone
             failure = str(error)
+            self.failures += 1
             if self._db.in_transaction:
                 with contextlib.suppress(sqlite3.Error):
                     self._db.rollback()
         else:
             self.commits += 1
+            self.seconds += time.perf_counter() - begun
             self._grow(sum(len(data) + 4096 for _, data in work.records) + 4096)
         self._report(lambda: done(failure, found))
         if self._copied or self.commits % 256 == 0:

@@ -236,7 +236,8 @@ class Node:
         self.call_later: Callable[[float, Callable[[], None]], object]
         """Call something in so many seconds."""
         self._last_session = 0
-        self._last_slow = 0
+        self.slow_commands = 0
+        """How many ever came into SLOWLOG."""
         self.reset_statistics()
         self.slow: deque[SlowCommand] = deque()
         self.latency: dict[bytes, deque[tuple[int, int]]] = {}
@@ -517,8 +518,8 @@ class Node:
         config = self.config
         microseconds = int(seconds * 1e6)
         if microseconds >= config.number("slowlog-log-slower-than"):
-            self._last_slow += 1
-            entry = SlowCommand(self._last_slow - 1, int(time.time()), microseconds, _cut(args))
+            self.slow_commands += 1
+            entry = SlowCommand(self.slow_commands - 1, int(time.time()), microseconds, _cut(args))
             self.slow.appendleft(entry)
         while len(self.slow) > config.number("slowlog-max-len"):
             self.slow.pop()

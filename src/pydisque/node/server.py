@@ -35,6 +35,7 @@ from pydisque.node.store import LocalStore, Store
 from pydisque.node.table import commands_for
 
 if TYPE_CHECKING:
+    from pydisque.node.health import NodeDoor
     from pydisque.node.valkey.place import Place
 
 logger = logging.getLogger("pydisque.node")
@@ -118,6 +119,12 @@ class Server:
         self._made_socket: str | None = None
         self._thread: threading.Thread | None = None
         self._closed: asyncio.Event | None = None
+        self._door: NodeDoor | None = None
+
+    @property
+    def http_address(self) -> str | None:
+        """Where ``/health``, ``/live`` and ``/metrics`` are served now, as ``host:port``."""
+        return self._door.address if self._door else None
 
     @property
     def addresses(self) -> list[str]:
@@ -143,7 +150,12 @@ class Server:
         self._loop_thread = threading.get_ident()
         self._closed = asyncio.Event()
         config = Config(**self._given)
-        store = await self._open_store(config)
+        self._open_door(config)
+        try:
+            store = await self._open_store(config)
+        except BaseException:
+            await self._close_door()
+            raise
         self.node = node = Node(commands_for(config), store, config, users=self._users)
         node.commits.call_soon = loop.call_soon
         node.multiplexing_api = type(loop).__module__.partition(".")[0]
@@ -157,6 +169,8 @@ class Server:
         except BaseException:
             await self.aclose()
             raise
+        if self._door:
+            self._door.show(node, queues=config.number("metrics-queues"))
         config.fix("port", str(max(0, self.port)))
         config.fix("store", str(self._place or ""))  # without its password
         if self._place:
@@ -165,6 +179,20 @@ class Server:
         if "loglevel" in self._given:
             logger.setLevel(LOG_LEVELS[config["loglevel"]])
         logger.info("node %s listens on %s", node.id.decode(), " and ".join(self.addresses))
+
+    def _open_door(self, config: Config) -> None:
+        """Tell from now on how it goes: that may take a while, until its jobs are there."""
+        if config["http"]:
+            from pydisque.node.health import NodeDoor  # noqa: PLC0415 - most need no HTTP
+
+            door = NodeDoor(config["http"], self._loop)
+            door.open()
+            self._door = door
+
+    async def _close_door(self) -> None:
+        door, self._door = self._door, None
+        if door:
+            await door.aclose()
 
     async def _open_store(self, config: Config) -> Store:
         if self._place:
@@ -199,6 +227,7 @@ class Server:
 
     async def aclose(self) -> None:
         """Stop listening, answer what is in hand, keep it, and hang up on every client."""
+        await self._close_door()
         for server in self._servers:
             server.close()
         for doorway in self._doorways:

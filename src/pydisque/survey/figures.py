@@ -42,12 +42,18 @@ class _Counted(NamedTuple):
 class QueueFigures:
     """One queue, in all nodes together; a job given on from node to node counts on each."""
 
-    def __init__(self, name: bytes) -> None:
+    def __init__(self, name: bytes, since: float = float("inf")) -> None:
+        """Know its name, and since when it is looked for: what is older did not happen now."""
         self.name = name
+        self._since = since
         self.len = 0
         """Jobs queued now."""
         self.jobs_in = self.jobs_out = 0
         """Jobs queued, and handed out, since the nodes made the queue."""
+        self.total_in = self.total_out = 0
+        """The same, but never less than before, though a node may go, or forget the queue."""
+        self.new_in = self.new_out = 0
+        """How many of these happened between the last two looks, or since it was looked for."""
         self.in_rate = self.out_rate = 0.0
         """The same a second, of late."""
         self.blocked = 0
@@ -81,7 +87,9 @@ class QueueFigures:
         self.pause = _together(stats.pause for stats in told)
         self.import_from = sorted({node.decode() for stats in told for node in stats.import_from})
         self.import_rate = sum(stats.import_rate for stats in told)
-        counted = {node: _Counted(now, s.jobs_in, s.jobs_out) for node, s in found.items()}
+        self._grow(found, now)
+        told_now = {node: _Counted(now, s.jobs_in, s.jobs_out) for node, s in found.items()}
+        counted = self._counted | told_now
         both = [
             (self._counted[node], new) for node, new in counted.items() if node in self._counted
         ]
@@ -90,11 +98,31 @@ class QueueFigures:
         self._counted = counted
         self.samples.append(Sample(now, self.len, self.in_rate, self.out_rate))
 
+    def _grow(self, found: Mapping[str, QueueStats], now: float) -> None:
+        before = [(self._before(node, stats, now), stats) for node, stats in found.items()]
+        self.new_in = sum(_grown(old.jobs_in, stats.jobs_in) for old, stats in before)
+        self.new_out = sum(_grown(old.jobs_out, stats.jobs_out) for old, stats in before)
+        self.total_in += self.new_in if self._counted else self.jobs_in
+        self.total_out += self.new_out if self._counted else self.jobs_out
+
+    def _before(self, node: str, stats: QueueStats, now: float) -> _Counted:
+        """What a node had counted before: nothing, where the queue has been made meanwhile."""
+        if node in self._counted:
+            return self._counted[node]
+        made_meanwhile = stats.age + 1 <= now - self._since  # its age is in whole seconds
+        done = (0, 0) if made_meanwhile else (stats.jobs_in, stats.jobs_out)
+        return _Counted(now, *done)
+
+
+def _grown(before: int, after: int) -> int:
+    """By how much; of a counter that began anew only what it says now."""
+    return after - before if after >= before else after
+
 
 def _rate(old: _Counted, new: _Counted, before: int, after: int) -> float:
-    """How much a second; of a counter that began anew only what it says now."""
+    """How much a second."""
     seconds = new.time - old.time
-    return (after - before if after >= before else after) / seconds if seconds > 0 else 0.0
+    return _grown(before, after) / seconds if seconds > 0 else 0.0
 
 
 def _together(pauses: Iterable[bytes]) -> bytes:

@@ -100,11 +100,16 @@ class Survey:
         self.queues: dict[bytes, QueueFigures] = {}
         self.watched: set[bytes] = set()
         """Names of queues that every look asks for; for whoever shows them to set."""
+        self.followed: set[bytes] = set()
+        """Likewise, for whoever tells of them all the time: there may be some more."""
+        self.jobs_in = self.jobs_out = 0
+        """Jobs queued, and handed out, of all queues, since this survey began."""
         self.samples: deque[Sample] = deque(maxlen=KEPT)
         """All queues together, look by look."""
         self.complete = False
         """Whether every queue was asked for once."""
         self._swept: set[bytes] = set()
+        self._began = time.monotonic()
 
     @property
     def nodes(self) -> list[NodeFigures]:
@@ -130,8 +135,8 @@ class Survey:
         asked = self.asked
         if not asked:
             raise RedisError("; ".join(f"{n.address}: {n.error}" for n in self.nodes))
-        names = dict.fromkeys([*self.watched, *self._busiest(), *await self._next_names(asked)])
-        await self._see(asked, list(names))
+        wanted = [*self.watched, *self.followed, *self._busiest()]
+        await self._see(asked, list(dict.fromkeys([*wanted, *await self._next_names(asked)])))
         if self._counting:
             await asyncio.gather(*(self._count(probe) for probe in asked))
             self._tell_counts(asked)
@@ -233,16 +238,24 @@ class Survey:
             )
             now = time.monotonic()
             told = {
-                probe.name: answer
+                _teller(probe): answer
                 for probe, answer in zip(asked, answers, strict=True)
                 if isinstance(answer, list)
             }
             for i, name in enumerate(page if told else ()):
                 found = {node: stats for node, each in told.items() if (stats := each[i])}
                 if found:
-                    self.queues.setdefault(name, QueueFigures(name)).see(found, now)
+                    self._take(name, found, now)
                 else:
                     self.queues.pop(name, None)
+
+    def _take(self, name: bytes, found: dict[str, QueueStats], now: float) -> None:
+        queue = self.queues.get(name)
+        if queue is None:
+            queue = self.queues[name] = QueueFigures(name, self._began)
+        queue.see(found, now)
+        self.jobs_in += queue.new_in
+        self.jobs_out += queue.new_out
 
     async def ask_oldest(self, names: Iterable[bytes]) -> None:
         """Learn how old the job is that is next in some queues; brings its body, so ask for few."""
@@ -281,6 +294,11 @@ class Survey:
         for name, queue in self.queues.items():
             queue.active = sum(probe.census.active[name] for probe in asked)
             queue.delayed = sum(probe.census.delayed[name] for probe in asked)
+
+
+def _teller(probe: Probe) -> str:
+    """Whose counters a node tells: those on one Valkey all tell the same."""
+    return "" if "pydisque_version" in probe.figures.info else probe.name
 
 
 async def _stats(probe: Probe, names: list[bytes]) -> list[QueueStats | None]:

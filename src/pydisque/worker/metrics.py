@@ -16,9 +16,9 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from pydisque.watching import readable
 from pydisque.worker.hooks import Hook
 from pydisque.worker.job import WorkerJob
-from pydisque.worker.tally import readable
 
 if TYPE_CHECKING:
     from pydisque.worker.worker import Worker

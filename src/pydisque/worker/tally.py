@@ -21,11 +21,6 @@ def _counter() -> Counter[bytes]:
     return Counter()
 
 
-def readable(queue: bytes) -> str:
-    """A queue's name for tools that take only proper text; bytes that are none are escaped."""
-    return queue.decode("utf-8", "backslashreplace")
-
-
 @dataclass(slots=True)
 class Tally:
     """Figures since the worker began; jobs are counted by queue."""

@@ -15,11 +15,11 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
 
 from pydisque import __version__
 from pydisque.tracing import traced
+from pydisque.watching import readable
 from pydisque.worker.handler import Dead, Drop, Retry
 from pydisque.worker.hooks import Hook
 from pydisque.worker.job import WorkerJob
-from pydisque.worker.tally import readable
-from pydisque.worker.verdict import RemoteError, text_of
+from pydisque.worker.verdict import RemoteError, kind_of, text_of
 
 __all__ = ["TracingHook", "traced"]
 
@@ -106,19 +106,15 @@ def _record(span: Span, error: BaseException) -> None:
     """Note an error, as one of another process by what is known of it."""
     text = text_of(error)
     if isinstance(error, RemoteError):
-        name = text.partition(":")[0]
         span.record_exception(
             error,
             {
-                "exception.type": name,
+                "exception.type": kind_of(error),
                 "exception.message": text.partition(": ")[2],
                 "exception.stacktrace": error.trace,
             },
         )
     else:
-        kind = type(error)
-        prefix = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
-        name = f"{prefix}{kind.__qualname__}"
         span.record_exception(error)
-    span.set_attribute("error.type", name)
+    span.set_attribute("error.type", kind_of(error))
     span.set_status(Status(StatusCode.ERROR, text))

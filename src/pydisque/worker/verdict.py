@@ -60,6 +60,15 @@ class RemoteError(Exception):
         return self.text
 
 
+def kind_of(error: BaseException) -> str:
+    """The name of an error's class, also of one of another process."""
+    if isinstance(error, RemoteError):
+        return error.text.partition(":")[0]
+    kind = type(error)
+    prefix = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    return f"{prefix}{kind.__qualname__}"
+
+
 def before(handler: Handler, job: WorkerJob) -> Bury | None:
     """Why a job that was just delivered is not to be run at all, if so."""
     limit = handler.max_additional_deliveries

@@ -24,7 +24,7 @@ from pydisque.worker.signals import on_signals
 from pydisque.worker.tally import Tally
 
 if TYPE_CHECKING:
-    from pydisque.worker.health import Door
+    from pydisque.door import Door
 
 F = TypeVar("F", bound=Callable[[Any], Any])
 
@@ -239,9 +239,9 @@ class Worker:
         if listen is None:
             self._door = None
             return
-        from pydisque.worker.health import Door  # noqa: PLC0415 - most need no HTTP
+        from pydisque.worker.health import door_of  # noqa: PLC0415 - most need no HTTP
 
-        self._door = Door(self, listen)
+        self._door = door_of(self, listen)
 
     @property
     def stopping(self) -> bool:

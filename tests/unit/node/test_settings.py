@@ -35,7 +35,7 @@ def test_nothing_given() -> None:
 @pytest.mark.parametrize("name", STARTABLE)
 def test_every_setting_can_be_given_in_every_way(name: str, file: Path) -> None:
     """The names are the same: as a flag, in a file, and with underscores as a variable."""
-    special = {"unixsocketperm": "660", "port": "7712", "announce": "host:7711"}
+    special = {"unixsocketperm": "660", "port": "7712", "announce": "host:7711", "http": ":9100"}
     typed = special.get(name, PARAMETERS[name].default)
     file.write_text(f'{name} = "{typed}"\n')
     variable = "PYDISQUE_" + name.upper().replace("-", "_")

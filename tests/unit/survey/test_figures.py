@@ -60,3 +60,27 @@ def test_all_together() -> None:
         queue.see({"one": stats(len=2, jobs_in=1)}, 0.0)
         queue.see({"one": stats(len=2, jobs_in=3)}, 1.0)
     assert total(queues, 1.0) == Sample(1.0, 4, 4.0, 0.0)
+
+
+def test_a_total_never_falls() -> None:
+    """When a node goes, or forgets the queue, its share stays; what it counts then comes on top."""
+    queue = QueueFigures(b"q")
+    queue.see({"a": stats(jobs_in=100), "b": stats(jobs_in=50)}, 1.0)
+    assert (queue.total_in, queue.new_in) == (150, 0)
+    queue.see({"a": stats(jobs_in=110)}, 2.0)
+    assert (queue.jobs_in, queue.total_in, queue.new_in) == (110, 160, 10)
+    queue.see({"a": stats(jobs_in=110), "b": stats(jobs_in=60)}, 3.0)
+    assert (queue.total_in, queue.new_in) == (170, 10)
+    queue.see({"a": stats(jobs_in=110), "b": stats(jobs_in=5)}, 4.0)
+    assert (queue.total_in, queue.new_in) == (175, 5)
+
+
+def test_what_is_older_than_the_survey_is_not_new() -> None:
+    """Jobs of a queue that was made meanwhile all count as new, those of an older one do not."""
+    made, older = QueueFigures(b"q", since=100.0), QueueFigures(b"r", since=100.0)
+    made.see({"a": stats(jobs_in=7, age=9)}, 110.0)
+    older.see({"a": stats(jobs_in=7, age=10)}, 110.0)
+    assert (made.total_in, made.new_in) == (7, 7)
+    assert (older.total_in, older.new_in) == (7, 0)
+    older.see({"a": stats(jobs_in=8, age=11), "late": stats(jobs_in=1000, age=500)}, 111.0)
+    assert (older.total_in, older.new_in) == (8, 1)

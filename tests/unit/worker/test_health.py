@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -10,9 +11,12 @@ from collections.abc import Iterator
 
 import pytest
 
+import pydisque.door
+from pydisque.door import Door, parse_listen
 from pydisque.worker import Worker
-from pydisque.worker.health import Door, parse_listen, report, status_of
+from pydisque.worker.health import door_of, report, status_of
 from pydisque.worker.tally import Tally
+from servers import until
 
 NOW = 1000.0
 
@@ -27,7 +31,7 @@ def a_worker(http: str | None = None) -> Worker:
 @pytest.fixture
 def door() -> Iterator[Door]:
     """The open door of a worker that does not run."""
-    door = Door(a_worker(), ":0")
+    door = door_of(a_worker(), ":0")
     door.open()
     yield door
     door.close()
@@ -81,7 +85,7 @@ def test_a_taken_port_is_told_at_the_start(door):
 
 def test_it_can_listen_on_ipv6():
     """An IPv6 address is told in brackets, with the port it got."""
-    door = Door(a_worker(), "[::1]:0")
+    door = door_of(a_worker(), "[::1]:0")
     try:
         door.open()
     except OSError:
@@ -194,7 +198,7 @@ def test_without_prometheus_client(monkeypatch):
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     monkeypatch.delitem(sys.modules, "pydisque.worker.metrics", raising=False)
     worker = a_worker()
-    door = Door(worker, ":0")
+    door = door_of(worker, ":0")
     door.open()
     try:
         answer, body = ask(door, "/metrics")
@@ -213,3 +217,25 @@ def test_a_client_that_is_silent_holds_up_nobody(door):
         assert ask(door, "/health")[0].status == 200
         silent.sendall(b"nonsense nonsense nonsense\r\n\r\n")
         assert b" 400 " in silent.recv(4096)
+
+
+def test_many_clients_get_no_more_than_so_many_threads(door, monkeypatch):
+    """Who comes when all places are taken is hung up on; once there is room all is as before."""
+    monkeypatch.setattr(pydisque.door, "MOST", 2)
+    door.close()
+    door.open()
+    host, port = door.address.split(":")
+    silent = [socket.create_connection((host, int(port))) for _ in range(2)]
+    try:
+        with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
+            ask(door, "/health")
+    finally:
+        for sock in silent:
+            sock.close()
+
+    def answers() -> bool:
+        with contextlib.suppress(http.client.RemoteDisconnected, ConnectionResetError):
+            return ask(door, "/health")[0].status == 200
+        return False
+
+    until(answers)
