@@ -72,13 +72,15 @@ class Forms:
 
     # Logging in and out
 
-    async def login_page(self, request: Request, *, wrong: bool = False) -> Response:
+    async def login_page(self, request: Request) -> Response:
         """Where the token is given."""
+        return self._login_page(request, request.query_params.get("next", "/"))
+
+    def _login_page(self, request: Request, goal: str, *, wrong: bool = False) -> Response:
         if not self._settings.door.token:
             return RedirectResponse("/", HTTPStatus.SEE_OTHER)
         status = HTTPStatus.FORBIDDEN if wrong else HTTPStatus.OK
-        goal = _own_path(request.query_params.get("next", "/"))
-        return self._pages.page(request, "login", status=status, wrong=wrong, goal=goal)
+        return self._pages.page(request, "login", status=status, wrong=wrong, goal=_own_path(goal))
 
     async def login(self, request: Request) -> Response:
         """The token was given, or something else."""
@@ -87,7 +89,7 @@ class Forms:
             return _not_meant()
         if not self._settings.door.takes_token(_one(fields, "token")):
             await self._guess()
-            return await self.login_page(request, wrong=True)
+            return self._login_page(request, _one(fields, "next"), wrong=True)
         request.state.cookie = self._sessions.admit(time.monotonic())
         response = RedirectResponse(_own_path(_one(fields, "next")), HTTPStatus.SEE_OTHER)
         keep_cookie(request, response)

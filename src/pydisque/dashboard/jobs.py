@@ -25,7 +25,7 @@ HEAVY = 4 * 1024 * 1024
 BATCH = 10
 """Jobs asked for in one go: a body can be anything up to gigabytes."""
 
-SCAN_SECONDS = 0.5
+SCAN_SECONDS = 0.3
 """For which one page looks through the jobs of nodes."""
 
 SMALLEST, LARGEST = 100, 10_000
