@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,7 +106,7 @@ def dashboard(
         )
         _run(host, port, settings, log_json=log_json)
     except ModuleNotFoundError as error:
-        if error.name not in EXTRA:
+        if (error.name or "").partition(".")[0] not in EXTRA:
             raise
         raise click.ClickException(MISSING) from None
 
@@ -151,6 +153,8 @@ def _run(host: str, port: int, settings: Settings, *, log_json: bool) -> None:
         log_level="warning",
     )  # fmt: skip
     click.echo(f"dashboard: http://{where}/ ({may})")
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda *_: sys.exit())  # uvicorn repeats them once it has ended
     systemd.notify("READY=1")
     uvicorn.Server(config).run(sockets=[listener])
 
