@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST ?= $(BIN)/python -m pytest -n 2
 
-.PHONY: help demo test lint format types unit snapshots bench bench-valkey bench-workers bench-celery fuzz chaos chaos-workers chaos-valkey soak docs clean
+.PHONY: help demo test lint format types unit snapshots bench bench-valkey bench-workers bench-celery bench-dashboard fuzz chaos chaos-workers chaos-valkey soak docs screenshots clean
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
@@ -79,6 +79,12 @@ $(VENV)/.docs: $(VENV)/.base
 
 docs: $(VENV)/.docs  ## the documentation as a site, in site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+screenshots: $(VENV)/.dev  ## pictures of the dashboard for its page in the docs; needs Debian's chromium
+	$(BIN)/python docs/screenshots.py
+
+bench-dashboard: $(VENV)/.dev  ## how soon its pages are seen, and what they cost a node; OPTIONS="--queues N --jobs N"
+	$(BIN)/python benchmarks/dashboard.py $(OPTIONS)
 
 format: $(VENV)/.dev  ## rewrite the sources in the project's style
 	$(BIN)/ruff check --fix .

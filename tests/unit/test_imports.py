@@ -22,6 +22,7 @@ LAYERS = [
     "envelope",
     "dead_letters",
     "tracing",
+    "words",
     "arguments",
     "replies",
     "addresses",
@@ -127,6 +128,12 @@ WORKER_LAYERS = [
 # The same for the survey, which may also import all of the client.
 SURVEY_LAYERS = ["figures", "census", "survey", "metrics"]
 
+# The same for the dashboard, which may also import all of the client and the survey.
+DASHBOARD_LAYERS = [
+    *("names", "charts", "auth", "settings", "watch", "clients", "jobs", "actions"),
+    *("views", "guard", "pages", "forms", "app"),
+]
+
 # The same for the adapters, which may also import all of the client and the worker; none of those
 # imports an adapter.
 ADAPTER_LAYERS = [
@@ -184,7 +191,8 @@ PURE = [
     ),
     *("envelope", "dead_letters", "worker/job", "worker/handler", "worker/verdict"),
     *("worker/settle", "worker/leases", "worker/appetite", "worker/plan"),
-    *("survey/figures", "survey/census"),
+    *("survey/figures", "survey/census", "words"),
+    *("dashboard/names", "dashboard/charts", "dashboard/auth", "dashboard/settings"),
     *("adapters/steps", "adapters/kombu/wire", "adapters/django/call"),
 ]
 NOT_IN_PURE = {"asyncio", "socket", "select", "sqlite3", "time", "random", "redis", "hiredis", "os"}
@@ -203,6 +211,7 @@ def imports_of(path: Path) -> set[str]:
         elif isinstance(part, ast.ImportFrom):
             names = {f"{part.module}.{alias.name}" for alias in part.names}
             packages = {"pydisque", "pydisque.node", "pydisque.node.valkey", "pydisque.worker"}
+            packages.add("pydisque.dashboard")
             package = part.module in packages
             found |= names if package else {part.module or ""}
     return found
@@ -257,6 +266,16 @@ def test_a_module_of_the_survey_imports_only_what_is_below_it(name):
     assert ours <= below
 
 
+@pytest.mark.parametrize("name", DASHBOARD_LAYERS)
+def test_a_module_of_the_dashboard_imports_only_what_is_below_it(name):
+    """No file of the dashboard calls upward, or knows the node or the command line."""
+    at = DASHBOARD_LAYERS.index(name)
+    below = {f"pydisque.dashboard.{other}" for other in DASHBOARD_LAYERS[:at]}
+    below |= {f"pydisque.{other}" for other in LAYERS} | {"pydisque.survey"}
+    ours = {m for m in imports_of(ROOT / "dashboard" / f"{name}.py") if m.startswith("pydisque")}
+    assert ours <= below
+
+
 @pytest.mark.parametrize("name", ADAPTER_LAYERS)
 def test_a_module_of_an_adapter_imports_only_what_is_below_it(name):
     """No file of an adapter calls upward or knows the node."""
@@ -282,6 +301,8 @@ def test_every_module_has_its_layer():
     assert worker - {"__init__"} == set(WORKER_LAYERS)
     survey = {path.stem for path in (ROOT / "survey").glob("*.py")}
     assert survey - {"__init__"} == set(SURVEY_LAYERS)
+    dashboard = {path.stem for path in (ROOT / "dashboard").glob("*.py")}
+    assert dashboard - {"__init__"} == set(DASHBOARD_LAYERS)
     root = ROOT / "adapters"
     adapters = {str(path.relative_to(root).with_suffix("")) for path in root.rglob("*.py")}
     assert {name for name in adapters if name != "__init__"} == set(ADAPTER_LAYERS)
@@ -308,7 +329,7 @@ def test_importing_pydisque_is_light():
 
 def test_the_command_line_is_light_to_load():
     """`pydisque --help` waits for nothing that only its commands need."""
-    heavy = ["pydisque.node", "uvloop", "rich", "watchfiles", "sqlite3"]
+    heavy = ["pydisque.node", "uvloop", "rich", "watchfiles", "sqlite3", "jinja2", "starlette"]
     code = f"import sys, pydisque.cli; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

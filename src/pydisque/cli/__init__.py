@@ -17,6 +17,7 @@ from pydisque.cli import (
     add,
     answers,
     bench,
+    dashboard,
     data,
     dead,
     demo,
@@ -40,7 +41,10 @@ SECTIONS = {
         queues.list_queues, queues.stats, get.peek, tail.tail, queues.pause, queues.resume,
         queues.purge, dead.dead,
     ),
-    "Nodes": (serve.serve, node.ping, node.hello, node.info, monitor.monitor, bench.bench),
+    "Nodes": (
+        serve.serve, dashboard.dashboard, node.ping, node.hello, node.info, monitor.monitor,
+        bench.bench,
+    ),
     "A node's data": (data.check, data.dump, data.load, migrate.migrate),
     "Workers": (worker.worker, demo.demo),
 }  # fmt: skip

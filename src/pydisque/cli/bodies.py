@@ -11,6 +11,7 @@ import click
 
 from pydisque.cli.common import number, shown, shown_lines
 from pydisque.envelope import unwrap
+from pydisque.words import hex_dump, json_laid_out
 
 # Letters of a body in a line of a table, and bytes of one that is no text to show.
 LONGEST_LINE = 200
@@ -53,21 +54,15 @@ def _readable(body: bytes) -> tuple[str, str]:
         text = body.decode()
     except UnicodeDecodeError:
         return "", _hex(body)
-    try:
-        return " of JSON", json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-    except (ValueError, RecursionError):
-        return "", text
+    laid_out = json_laid_out(text)
+    return ("", text) if laid_out is None else (" of JSON", laid_out)
 
 
 def _hex(body: bytes) -> str:
-    lines = []
-    for start in range(0, min(len(body), LONGEST_HEX), 16):
-        row = body[start : start + 16]
-        plain = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
-        lines.append(f"{start:08x}  {row.hex(' '):47}  {plain}")
+    dump = hex_dump(body[:LONGEST_HEX])
     if len(body) > LONGEST_HEX:
-        lines.append(f"and {len(body) - LONGEST_HEX} bytes more, which --json has")
-    return "\n".join(lines)
+        dump += f"\nand {len(body) - LONGEST_HEX} bytes more, which --json has"
+    return dump
 
 
 # For programs

@@ -15,7 +15,7 @@ from redis.exceptions import (
     TimeoutError,  # noqa: A004
 )
 
-from pydisque import errors
+from pydisque import errors, words
 from pydisque.addresses import parse_addresses
 from pydisque.client import Client
 
@@ -152,20 +152,8 @@ _HINTS: tuple[tuple[type[Exception], str], ...] = (
 # Text
 
 
-def shown(text: str | bytes) -> str:
-    """Somebody's text in one line on a terminal, which it must not command."""
-    if isinstance(text, bytes):
-        text = text.decode(errors="backslashreplace")
-    return text if text.isprintable() else "".join(_harmless(c) for c in text)
-
-
-def shown_lines(text: str) -> str:
-    """The same for text of several lines."""
-    return "\n".join(shown(line.expandtabs()) for line in text.split("\n"))
-
-
-def _harmless(character: str) -> str:
-    return character if character.isprintable() else repr(character)[1:-1]
+shown = words.shown
+shown_lines = words.shown_lines
 
 
 def number(count: int, what: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 import click
 
+from pydisque import words
 from pydisque.cli.common import shown
 
 # Cells that what may be cut gets at least on a narrow terminal.
@@ -79,13 +80,4 @@ def print_pairs(pairs: Iterable[tuple[str, object]]) -> None:
         click.echo(f"{name:{width}}  {shown(str(value))}".rstrip())
 
 
-def duration(seconds: int) -> str:
-    """So many seconds in its two largest units."""
-    for unit, size, smaller, less in _UNITS:
-        if seconds >= size:
-            rest = seconds % size // less
-            return f"{seconds // size}{unit}{f' {rest}{smaller}' if rest else ''}"
-    return f"{seconds}s"
-
-
-_UNITS = (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1))
+duration = words.duration

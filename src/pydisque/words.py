@@ -1,0 +1,53 @@
+"""Somebody's text, bytes and durations as people read them, wherever they do. Pure.
+
+Nothing that comes out can command a terminal, or hide what it is by the way it is shown.
+"""
+
+from __future__ import annotations
+
+import json
+
+_UNITS = (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1))
+
+
+def duration(seconds: int) -> str:
+    """So many seconds in its two largest units."""
+    for unit, size, smaller, less in _UNITS:
+        if seconds >= size:
+            rest = seconds % size // less
+            return f"{seconds // size}{unit}{f' {rest}{smaller}' if rest else ''}"
+    return f"{seconds}s"
+
+
+def shown(text: str | bytes) -> str:
+    """Somebody's text in one line, which must command nothing."""
+    if isinstance(text, bytes):
+        text = text.decode(errors="backslashreplace")
+    return text if text.isprintable() else "".join(_harmless(c) for c in text)
+
+
+def shown_lines(text: str) -> str:
+    """The same for text of several lines."""
+    return "\n".join(shown(line.expandtabs()) for line in text.split("\n"))
+
+
+def _harmless(character: str) -> str:
+    return character if character.isprintable() else repr(character)[1:-1]
+
+
+def json_laid_out(text: str | bytes) -> str | None:
+    """JSON over several lines; None: it is none."""
+    try:
+        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return None
+
+
+def hex_dump(data: bytes) -> str:
+    """Bytes in lines of sixteen, each with its place, and as text where they are ASCII."""
+    lines = []
+    for start in range(0, len(data), 16):
+        row = data[start : start + 16]
+        plain = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
+        lines.append(f"{start:08x}  {row.hex(' '):47}  {plain}")
+    return "\n".join(lines)

@@ -1,0 +1,95 @@
+"""`pydisque dashboard` on the command line: what it takes, what it refuses, how it ends."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+import urllib.request
+
+import pytest
+
+from command_line import run
+from dashboards import Dashboard
+from pydisque.node import Server
+from servers import free_port
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--host", "0.0.0.0"],
+        ["--host", "::"],
+        ["--host", "10.0.0.1", "--allow-actions"],
+    ],
+)
+def test_nobody_is_let_in_from_elsewhere_by_accident(options):
+    """Listening beyond this machine needs a token or a password, or that it is said."""
+    done = run(["127.0.0.1:1"], "dashboard", *options)
+    assert done.code == 2
+    assert "give --token-file or --password-file, or --insecure" in done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--user", "ada"], "go together"),
+        (["--password", "x"], "go together"),
+        (["--token", "x", "--user", "ada", "--password", "y"], "not both"),
+        (["--token-file", "/nowhere"], "No such file"),
+        (["--nodes", "a b"], "--nodes"),
+    ],
+)
+def test_options_that_make_no_sense(options, words):
+    """They are refused before anything listens."""
+    done = run(["127.0.0.1:1"], "dashboard", *options)
+    assert done.code == 2
+    assert words in done.err
+
+
+def test_an_empty_file_is_no_token(tmp_path):
+    """A file that was to have the token, and has none, does not let everybody in."""
+    path = tmp_path / "token"
+    path.write_text("\n")
+    done = run(["127.0.0.1:1"], "dashboard", "--token-file", str(path))
+    assert (done.code, "is empty" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["uvicorn", "starlette", "jinja2"])
+def test_a_package_that_is_missing(monkeypatch, name):
+    """It is told in one line, with what to install."""
+    for module in [m for m in sys.modules if m.startswith("pydisque.dashboard")]:
+        monkeypatch.delitem(sys.modules, module)
+    for module in [m for m in sys.modules if m.partition(".")[0] == name]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, name, None)
+    done = run(["127.0.0.1:1"], "dashboard", "--port", str(free_port()))
+    assert done.code == 1
+    assert done.err == (
+        "Error: the dashboard needs some packages more: pip install 'pydisque[dashboard]'\n"
+    )
+
+
+def test_a_port_that_somebody_has():
+    """It is told in one line."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run(["127.0.0.1:1"], "dashboard", "--port", str(port))
+    assert done.code == 1
+    assert "Address already in use" in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_when_told(tmp_path, signum):
+    """Ctrl-C and SIGTERM end it at once, with a page open or not, and without a word."""
+    path = tmp_path / "token"
+    path.write_text("sesame\n")
+    with Server() as node, Dashboard([node.address], "--token-file", str(path)) as board:
+        headers = {"Authorization": "Bearer sesame"}
+        request = urllib.request.Request(f"{board.url}/", headers=headers)
+        with urllib.request.urlopen(request) as answer:
+            assert b"Overview" in answer.read()
+        board.process.send_signal(signum)
+        assert board.process.wait(timeout=20) == 0
+    assert board.log == ""

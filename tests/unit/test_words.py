@@ -1,0 +1,44 @@
+"""What people read of others' text and bytes."""
+
+from __future__ import annotations
+
+import pytest
+
+from pydisque import words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (59, "59s"), (60, "1m"), (3661, "1h 1m"), (90000, "1d 1h"), (86400, "1d")],
+)
+def test_durations(seconds, text):
+    """A duration is told in its two largest units."""
+    assert words.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("given", "seen"),
+    [
+        ("plain é", "plain é"),
+        ("\x1b[2J", r"\x1b[2J"),
+        (b"\xff!", r"\xff!"),
+        ("\u202etxt", r"\u202etxt"),
+    ],
+)
+def test_what_is_shown_commands_nothing(given, seen):
+    """What could command a terminal, or turn the direction of text, is written out."""
+    assert words.shown(given) == seen
+
+
+def test_bytes_in_hex():
+    """Each line has sixteen bytes, with where they are and what is ASCII among them."""
+    first, second = words.hex_dump(b"0123456789abcdef\x00z").splitlines()
+    assert first.startswith("00000000  30 31 32")
+    assert first.endswith("  0123456789abcdef")
+    assert (second[:15], second[-2:]) == ("00000010  00 7a", ".z")
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, b"\xff"])
+def test_what_is_no_json(text):
+    """What is no JSON, or far too deep, is not laid out."""
+    assert words.json_laid_out(text) is None
