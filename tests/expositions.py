@@ -38,7 +38,7 @@ def values(text: str) -> dict[str, float]:
     """All samples by name and labels, as in ``name{label="value"}``."""
     return {
         line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
-        for line in text.splitlines()
+        for line in text.rstrip("\n").split("\n")  # names may have any character in them
         if not line.startswith("#")
     }
 
@@ -72,7 +72,7 @@ def complaints(text: str) -> list[str]:
     helped = re.findall(r"^# HELP (\S+)", text, re.MULTILINE)
     found += [f"{name} comes twice" for name in set(helped) if helped.count(name) > 1]
     samples = list(values(text))
-    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    lines = [line for line in text.rstrip("\n").split("\n") if not line.startswith("#")]
     if len(samples) != len(lines):
         found.append("a sample comes twice")
     for name, family in families(text).items():

@@ -32,6 +32,7 @@ ELSEWHERE = {
     "worker": "test_cli_worker.py",
     "migrate": "test_migrate.py",
     "demo": "test_cli.py",
+    "dashboard": "dashboard/test_dashboard_command.py",
 }
 
 # Those whose figures differ from run to run.

@@ -140,5 +140,5 @@ class DurableMachine(EngineMachine):
             self.engine._tried("", b"")
 
 
-DurableMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=50)
+DurableMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=50)
 TestDurable = DurableMachine.TestCase
