@@ -19,6 +19,7 @@ from pydisque.dashboard.auth import Sessions
 from pydisque.dashboard.clients import Clients
 from pydisque.dashboard.forms import Forms
 from pydisque.dashboard.guard import Guard
+from pydisque.dashboard.metrics import Metrics
 from pydisque.dashboard.pages import AbsentError, Pages
 from pydisque.dashboard.settings import Settings
 from pydisque.dashboard.watch import Watch
@@ -59,6 +60,7 @@ def application(settings: Settings) -> ASGIApp:
     inner.router.routes.extend(
         _routes(pages, Forms(pages, settings, sessions, guard.wrong_guess), settings)
     )
+    inner.router.routes.append(Route("/metrics", Metrics(watch).page))
     return guard
 
 

@@ -62,6 +62,10 @@ class Watch:
         for name in queues:
             self._wanted.pop(name, None)
             self._wanted[name] = now
+        await self.first_look()
+
+    async def first_look(self) -> None:
+        """Wait until there is something to tell."""
         await self._looked.wait()
 
     async def _look(self, now: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -11,6 +12,7 @@ from http import HTTPStatus
 import pytest
 from starlette.testclient import TestClient
 
+from expositions import values
 from pydisque import Client
 from pydisque.dashboard import actions, guard, jobs, pages
 from pydisque.dashboard.app import application
@@ -642,3 +644,40 @@ def test_the_log_tells_actions_and_no_bodies(server, client, browser, caplog):
     ours = [r.getMessage() for r in caplog.records if r.name == "pydisque.dashboard"]
     assert ours == [f"delete of {job_id.decode()} by testclient: The job is deleted."]
     assert "SECRET" not in caplog.text
+
+
+# Figures
+
+
+@kinds
+def test_metrics(client, browser):
+    """Prometheus gets what the survey saw, of every node and of the queues."""
+    queue = unique("q")
+    client.add_jobs(queue, ["body"] * 3)
+
+    def told() -> dict[str, float]:
+        browser.get("/")  # so that it looks again soon
+        answer = browser.get("/metrics")
+        assert answer.headers["content-type"].startswith("text/plain")
+        return values(answer.text)
+
+    assert until(lambda: told().get(f'pydisque_queue_length{{queue="{queue}"}}')) == 3
+
+
+@in_memory
+def test_metrics_are_for_those_who_may_look(server):
+    """A scraper shows the token as a Bearer; without it there are no figures."""
+    with browsing(server.addresses, door=Door(token="sesame")) as browser:
+        refused = browser.get("/metrics", headers={"Accept": "text/plain"})
+        assert refused.status_code == HTTPStatus.UNAUTHORIZED
+        shown = browser.get("/metrics", headers={"Authorization": "Bearer sesame"})
+        assert "pydisque_node_up" in shown.text
+
+
+@in_memory
+def test_metrics_without_their_extra(server, monkeypatch):
+    """What has to be installed is told."""
+    monkeypatch.setitem(sys.modules, "pydisque.survey.metrics", None)
+    with browsing(server.addresses) as browser:
+        told = browser.get("/metrics")
+    assert (told.status_code, "pydisque[metrics]" in told.text) == (501, True)
