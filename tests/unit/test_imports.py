@@ -116,7 +116,7 @@ WORKER_LAYERS = [
 ]
 
 # The same for the survey, which may also import all of the client.
-SURVEY_LAYERS = ["figures", "census", "survey"]
+SURVEY_LAYERS = ["figures", "census", "survey", "jobs"]
 
 # The same for the adapters, which may also import all of the client and the worker; none of those
 # imports an adapter.
