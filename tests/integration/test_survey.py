@@ -97,6 +97,7 @@ async def test_jobs_of_a_queue(client, survey):
             await few.look()
         assert len(few.jobs) == 1
     assert (await find_job(survey, delayed)).delay == 1000
+    assert (await find_job(survey, queued[0])).state == b"queued"
     client.ack_job(delayed)
 
 

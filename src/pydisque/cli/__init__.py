@@ -28,6 +28,7 @@ from pydisque.cli import (
     queues,
     serve,
     tail,
+    top,
     worker,
 )
 
@@ -37,8 +38,8 @@ SECTIONS = {
         answers.enqueue, answers.dequeue, answers.delete,
     ),
     "Queues": (
-        queues.list_queues, queues.stats, get.peek, tail.tail, queues.pause, queues.resume,
-        queues.purge, dead.dead,
+        top.top, queues.list_queues, queues.stats, get.peek, tail.tail, queues.pause,
+        queues.resume, queues.purge, dead.dead,
     ),
     "Nodes": (serve.serve, node.ping, node.hello, node.info, monitor.monitor, bench.bench),
     "A node's data": (data.check, data.dump, data.load, migrate.migrate),

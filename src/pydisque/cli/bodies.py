@@ -52,14 +52,15 @@ def _readable(body: bytes) -> tuple[str, str]:
     try:
         text = body.decode()
     except UnicodeDecodeError:
-        return "", _hex(body)
+        return "", as_hex(body)
     try:
         return " of JSON", json.dumps(json.loads(text), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
         return "", text
 
 
-def _hex(body: bytes) -> str:
+def as_hex(body: bytes) -> str:
+    """The beginning of a body byte by byte."""
     lines = []
     for start in range(0, min(len(body), LONGEST_HEX), 16):
         row = body[start : start + 16]

@@ -109,6 +109,10 @@ async def _queued(probe: Probe, queue: bytes, most: int) -> list[JobInfo]:
 
 
 async def find_job(survey: Survey, job_id: bytes) -> JobInfo | None:
-    """What is known of a job by the first node that knows it; None: no node that answers does."""
+    """What is known of a job; None: no node that answers knows it.
+
+    The node that has it queued is believed, as for those with copies it is no more than active.
+    """
     answers = await survey.everywhere(lambda client: client.show(job_id))
-    return next((answer for answer in answers if isinstance(answer, JobInfo)), None)
+    known = [answer for answer in answers if isinstance(answer, JobInfo)]
+    return max(known, key=lambda job: job.state == b"queued", default=None)

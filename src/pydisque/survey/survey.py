@@ -140,7 +140,8 @@ class Survey:
         asked = self.asked
         if not asked:
             met = "; ".join(dict.fromkeys(node.error for node in self.nodes))
-            raise UnreachableError(met) from self.probes[0].failure
+            failure = self.probes[0].failure
+            raise UnreachableError(met) from ((failure and failure.__cause__) or failure)
         names = dict.fromkeys([*self.watched, *self._busiest(), *await self._next_names(asked)])
         await self._see(asked, list(names))
         if self._counting:
