@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,8 +26,9 @@ SORTS = (
     *("name", "len", "in", "out", "active", "delayed", "blocked", "import", "idle"),
 )  # those of `columns`, which is not loaded for `--help`
 
-# Seconds between the two looks of --once, of which its rates are.
-MOMENT = 0.3
+# Seconds from the first look of --once to the second, of which its rates are; and from the end of
+# the first one, which may take long.
+MOMENT, AT_LEAST = 0.3, 0.1
 
 
 @click.command(epilog=EXIT_CODES)
@@ -96,7 +98,7 @@ async def _seen(nodes: tuple[str, ...], state: State, limit: int) -> list[QueueF
     from pydisque.cli.top.model import Scene, chosen_queues  # noqa: PLC0415
     from pydisque.survey import Survey  # noqa: PLC0415
 
-    survey = Survey(nodes)
+    survey, started = Survey(nodes), time.monotonic()
     try:
         while not survey.complete:
             await survey.look()
@@ -105,7 +107,7 @@ async def _seen(nodes: tuple[str, ...], state: State, limit: int) -> list[QueueF
         # Whoever wants the quickest wants to know all rates.
         some = queues if state.sort in ("in", "out") else queues[:limit]
         survey.watched = {queue.name for queue in some}
-        await asyncio.sleep(MOMENT)
+        await asyncio.sleep(max(started + MOMENT - time.monotonic(), AT_LEAST))
         await survey.look()
         queues = chosen_queues(state, scene)[: limit + 1]
         await survey.ask_oldest(queue.name for queue in queues)
