@@ -60,10 +60,14 @@ class _Fields(list[Any]):
 
     def get(self, name: str, default: Any = None) -> Any:
         """The value that follows a name, given as str; the default when the node left it out."""
-        wanted = (name, name.encode())
-        for at in range(0, len(self) - 1, 2):
-            if self[at] in wanted:
+        for wanted in (name.encode(), name):
+            at = -1
+            try:
+                while (at := self.index(wanted, at + 1)) % 2:
+                    pass  # a value that happens to be the same word
                 return self[at + 1]
+            except (ValueError, IndexError):
+                continue
         return default
 
     def as_dict(self) -> dict[Any, Any]:

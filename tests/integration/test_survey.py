@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from redis.exceptions import RedisError
 
 from pydisque import Client
-from pydisque.survey import Survey
+from pydisque.errors import UnreachableError
+from pydisque.survey import JobList, Survey, find_job
 from servers import Deployment, Server, free_port, unique
 
 kinds = pytest.mark.parametrize(
@@ -78,6 +78,29 @@ async def test_queues_come_in_turn(client, survey):
         client.pause(name, kw_none=True)
 
 
+@kinds
+async def test_jobs_of_a_queue(client, survey):
+    """Jobs are listed by what they wait for, each once wherever its copies are, and found again."""
+    queue = unique("jobs").encode()
+    ids = client.add_jobs(queue, [f"body {i}" for i in range(4)])
+    delayed = client.add_job(queue, "x", delay=1000)
+    taken = {job.id for job in client.get_jobs([queue], count=2)}
+    queued = [id_ for id_ in ids if id_ not in taken]
+    await survey.look()
+    for state, wanted in (("queued", queued), ("active", taken), ("delayed", [delayed])):
+        jobs = JobList(survey, queue, state)
+        while not jobs.complete:
+            await jobs.look()
+        assert sorted(job.id for job in jobs.jobs) == sorted(wanted), state
+        few = JobList(survey, queue, state, 1)
+        while not few.complete:
+            await few.look()
+        assert len(few.jobs) == 1
+    assert (await find_job(survey, delayed)).delay == 1000
+    assert (await find_job(survey, queued[0])).state == b"queued"
+    client.ack_job(delayed)
+
+
 async def test_what_is_gone_is_forgotten():
     """A queue that the node dropped is not shown any more."""
     with Server() as node, Client(node.address) as client:
@@ -97,7 +120,7 @@ async def test_a_node_that_is_gone():
         survey = Survey([node.address])
         await survey.look()
         port = node.port
-    with pytest.raises(RedisError, match="refused"):
+    with pytest.raises(UnreachableError, match="refused"):
         await survey.look()
     assert survey.nodes[0].error
     with Server(port=port):
@@ -109,6 +132,6 @@ async def test_a_node_that_is_gone():
 async def test_no_node():
     """Nothing there is told at once."""
     survey = Survey([f"127.0.0.1:{free_port()}"])
-    with pytest.raises(RedisError, match="refused"):
+    with pytest.raises(UnreachableError, match="refused"):
         await survey.look()
     await survey.aclose()

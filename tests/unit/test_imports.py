@@ -126,13 +126,20 @@ WORKER_LAYERS = [
 ]
 
 # The same for the survey, which may also import all of the client.
-SURVEY_LAYERS = ["figures", "census", "survey", "metrics"]
+SURVEY_LAYERS = ["figures", "census", "survey", "jobs", "metrics"]
 
 # The same for the dashboard, which may also import all of the client and the survey.
 DASHBOARD_LAYERS = [
     *("names", "charts", "auth", "settings", "watch", "clients", "jobs", "actions", "metrics"),
     *("views", "guard", "pages", "forms", "app"),
 ]
+
+# The same for the live view, which may also import all of the client and the survey, and of the
+# other commands how they show things.
+TOP_LAYERS = [
+    *("keys", "charts", "columns", "pages", "model", "rendering", "terminal", "live", "__init__"),
+]
+SHOWING = ("common", "parameters", "bodies", "tables", "get")
 
 # The same for the adapters, which may also import all of the client and the worker; none of those
 # imports an adapter.
@@ -193,6 +200,7 @@ PURE = [
     *("worker/settle", "worker/leases", "worker/appetite", "worker/plan"),
     *("survey/figures", "survey/census", "words"),
     *("dashboard/names", "dashboard/charts", "dashboard/auth", "dashboard/settings"),
+    *(f"cli/top/{name}" for name in ("keys", "charts", "columns", "pages", "model", "rendering")),
     *("adapters/steps", "adapters/kombu/wire", "adapters/django/call"),
 ]
 NOT_IN_PURE = {"asyncio", "socket", "select", "sqlite3", "time", "random", "redis", "hiredis", "os"}
@@ -277,6 +285,16 @@ def test_a_module_of_the_dashboard_imports_only_what_is_below_it(name):
     assert ours <= below
 
 
+@pytest.mark.parametrize("name", TOP_LAYERS)
+def test_a_module_of_the_live_view_imports_only_what_is_below_it(name):
+    """No file of it calls upward, or knows the node or another command than `show`."""
+    below = {f"pydisque.cli.top.{other}" for other in TOP_LAYERS[: TOP_LAYERS.index(name)]}
+    below |= {"pydisque.cli.top", "pydisque.survey", "pydisque.survey.jobs"}
+    below |= {f"pydisque.{other}" for other in LAYERS} | {f"pydisque.cli.{o}" for o in SHOWING}
+    ours = {m for m in imports_of(ROOT / "cli" / "top" / f"{name}.py") if m.startswith("pydisque")}
+    assert ours <= below
+
+
 @pytest.mark.parametrize("name", ADAPTER_LAYERS)
 def test_a_module_of_an_adapter_imports_only_what_is_below_it(name):
     """No file of an adapter calls upward or knows the node."""
@@ -304,6 +322,8 @@ def test_every_module_has_its_layer():
     assert survey - {"__init__"} == set(SURVEY_LAYERS)
     dashboard = {path.stem for path in (ROOT / "dashboard").glob("*.py")}
     assert dashboard - {"__init__"} == set(DASHBOARD_LAYERS)
+    top = {path.stem for path in (ROOT / "cli" / "top").glob("*.py")}
+    assert top == set(TOP_LAYERS)
     root = ROOT / "adapters"
     adapters = {str(path.relative_to(root).with_suffix("")) for path in root.rglob("*.py")}
     assert {name for name in adapters if name != "__init__"} == set(ADAPTER_LAYERS)
@@ -330,7 +350,10 @@ def test_importing_pydisque_is_light():
 
 def test_the_command_line_is_light_to_load():
     """`pydisque --help` waits for nothing that only its commands need."""
-    heavy = ["pydisque.node", "uvloop", "rich", "watchfiles", "sqlite3", "jinja2", "starlette"]
+    heavy = [
+        *("pydisque.node", "pydisque.survey", "uvloop", "rich", "watchfiles", "sqlite3"),
+        *("jinja2", "starlette"),
+    ]
     code = f"import sys, pydisque.cli; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -29,6 +29,7 @@ from pydisque.cli import (
     queues,
     serve,
     tail,
+    top,
     worker,
 )
 
@@ -38,8 +39,8 @@ SECTIONS = {
         answers.enqueue, answers.dequeue, answers.delete,
     ),
     "Queues": (
-        queues.list_queues, queues.stats, get.peek, tail.tail, queues.pause, queues.resume,
-        queues.purge, dead.dead,
+        top.top, queues.list_queues, queues.stats, get.peek, tail.tail, queues.pause,
+        queues.resume, queues.purge, dead.dead,
     ),
     "Nodes": (
         serve.serve, dashboard.dashboard, node.ping, node.hello, node.info, monitor.monitor,

@@ -53,12 +53,13 @@ def _readable(body: bytes) -> tuple[str, str]:
     try:
         text = body.decode()
     except UnicodeDecodeError:
-        return "", _hex(body)
+        return "", as_hex(body)
     laid_out = json_laid_out(text)
     return ("", text) if laid_out is None else (" of JSON", laid_out)
 
 
-def _hex(body: bytes) -> str:
+def as_hex(body: bytes) -> str:
+    """The beginning of a body byte by byte."""
     dump = hex_dump(body[:LONGEST_HEX])
     if len(body) > LONGEST_HEX:
         dump += f"\nand {len(body) - LONGEST_HEX} bytes more, which --json has"

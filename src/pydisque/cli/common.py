@@ -25,7 +25,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 DEADLINE = 3.0
 
 # Errors are told once, by us.
-_SILENT = logging.NullHandler()
+SILENT = logging.NullHandler()
 
 # What a supervisor says to a worker process over the socket they share; its end says `STOP` too.
 STOP, NOW = b"s", b"n"
@@ -75,7 +75,7 @@ to_ask = nodes_option(
 
 def asking(nodes: tuple[str, ...]) -> Client:
     """A client of one of these nodes, whichever answers; it connects with its first command."""
-    logging.getLogger("pydisque").addHandler(_SILENT)
+    logging.getLogger("pydisque").addHandler(SILENT)
     return Client(nodes, deadline=DEADLINE)
 
 

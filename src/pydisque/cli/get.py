@@ -228,23 +228,26 @@ def _known(clients: list[Client], job_id: str) -> JobInfo | None:
 def _print_story(info: JobInfo, *, after_another: bool) -> None:
     if after_another:
         click.echo()
-    made = datetime.fromtimestamp(info.ctime // 1_000_000_000, UTC)
-    print_pairs(
-        (
-            ("id", info.id.decode()),
-            ("queue", shown(info.queue or b"")),
-            ("state", info.state.decode()),
-            ("made", f"{made:%Y-%m-%dT%H:%M:%SZ}"),
-            ("ttl", f"{duration(info.ttl)} left"),
-            ("retry", duration(info.retry) if info.retry else "never: at most once"),
-            ("delay", duration(info.delay)),
-            ("next", due(info)),
-            ("nacks", info.nacks),
-            ("redelivered", info.additional_deliveries),
-            ("copies", f"{info.repl} wanted, perhaps on {len(info.nodes_delivered)}"),
-        )
-    )
+    print_pairs(facts(info))
     print_sections(*sections_of(*unwrap(info.body or b"")))
+
+
+def facts(info: JobInfo) -> list[tuple[str, object]]:
+    """What is known of a job beside its body, by name."""
+    made = datetime.fromtimestamp(info.ctime // 1_000_000_000, UTC)
+    return [
+        ("id", info.id.decode()),
+        ("queue", shown(info.queue or b"")),
+        ("state", info.state.decode()),
+        ("made", f"{made:%Y-%m-%dT%H:%M:%SZ}"),
+        ("ttl", f"{duration(info.ttl)} left"),
+        ("retry", duration(info.retry) if info.retry else "never: at most once"),
+        ("delay", duration(info.delay)),
+        ("next", due(info)),
+        ("nacks", info.nacks),
+        ("redelivered", info.additional_deliveries),
+        ("copies", f"{info.repl} wanted, perhaps on {len(info.nodes_delivered)}"),
+    ]
 
 
 def due(info: JobInfo) -> str:

@@ -20,6 +20,16 @@ SMALLEST, LARGEST = 100, 20_000
 """How much work a step is, in what the server looks at."""
 
 
+def next_step(step: int, weight: int) -> int:
+    """How much work the next step should be, after one that brought so many bytes of bodies."""
+    return min(step * 2, LARGEST) if weight < LIGHT else max(step // 2, SMALLEST)
+
+
+def is_delayed(job: JobInfo, now: float) -> bool:
+    """Whether a job that is in no queue is yet to be queued for the first time."""
+    return bool(job.delay) and job.ctime + job.delay * _NANO > now * _NANO
+
+
 class Census:
     """The count of one node's jobs."""
 
@@ -53,9 +63,8 @@ class Census:
             weight += len(job.body)
             if not job.id.startswith(own):
                 continue
-            waits = job.delay and job.ctime + job.delay * _NANO > now * _NANO
-            (self._delayed if waits else self._active)[job.queue] += 1
-        self.step = min(self.step * 2, LARGEST) if weight < LIGHT else max(self.step // 2, SMALLEST)
+            (self._delayed if is_delayed(job, now) else self._active)[job.queue] += 1
+        self.step = next_step(self.step, weight)
         self.cursor = cursor
         if int(cursor) != 0:
             return False

@@ -13,7 +13,11 @@ from typing import Any, NamedTuple
 from pydisque.replies import InfoValue, QueueStats
 
 KEPT = 150
-"""Samples of a queue, or of all together, that are kept."""
+"""Samples of a queue, or of all together, that are kept at most."""
+
+KEPT_SECONDS = 300.0
+"""And for so long. Queues that have their turn now and then keep few, so that very many of them
+take no more memory than those that are looked at all the time."""
 
 _PAUSES = (b"none", b"in", b"out", b"all")
 
@@ -96,6 +100,8 @@ class QueueFigures:
         self.in_rate = sum(_rate(old, new, old.jobs_in, new.jobs_in) for old, new in both)
         self.out_rate = sum(_rate(old, new, old.jobs_out, new.jobs_out) for old, new in both)
         self._counted = counted
+        while self.samples and self.samples[0].time < now - KEPT_SECONDS:
+            self.samples.popleft()
         self.samples.append(Sample(now, self.len, self.in_rate, self.out_rate))
 
     def _grow(self, found: Mapping[str, QueueStats], now: float) -> None:

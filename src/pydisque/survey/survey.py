@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from pydisque.addresses import Address, parse_addresses
 from pydisque.async_client import AsyncClient
+from pydisque.errors import UnreachableError
 from pydisque.nodes import AVOID
 from pydisque.replies import QueueStats
 from pydisque.survey.census import Census
@@ -47,6 +48,8 @@ class Probe:
         self.name = str(address)
         self.client = _client(address)
         self.figures = NodeFigures("", self.name)
+        self.failure: RedisError | None = None
+        """Why it could not be asked last; in words it is in the figures."""
         self.census = Census()
         self.cursor: int | bytes = 0
         """Where the list of its queues goes on."""
@@ -62,8 +65,13 @@ class Probe:
         if node is None or (node.host, node.port) != (self.address.host, self.address.port):
             await self.client.close()  # it went to a fellow: that one is asked anyhow
             self.client = _client(self.address)
-            raise RedisError(f"{self.name} does not answer")
+            raise UnreachableError(f"{self.name} does not answer")
         return answer
+
+    def note(self, failure: RedisError | None) -> None:
+        """Keep why it could not be asked, or that it could."""
+        self.failure = failure
+        self.figures.error = "" if failure is None else str(failure)
 
 
 def _client(address: Address) -> AsyncClient:
@@ -110,6 +118,8 @@ class Survey:
         """Whether every queue was asked for once."""
         self._swept: set[bytes] = set()
         self._began = time.monotonic()
+        self._aged: list[QueueFigures] = []
+        """Queues of which the age of the oldest job is known."""
 
     @property
     def nodes(self) -> list[NodeFigures]:
@@ -128,19 +138,34 @@ class Survey:
         """See how it is now.
 
         Raises:
-            RedisError: no node could be asked.
+            RedisError: no node could be asked; its cause is what the first one met.
         """
         await self._find()
         await asyncio.gather(*map(self._inform, self.probes))
         asked = self.asked
         if not asked:
-            raise RedisError("; ".join(f"{n.address}: {n.error}" for n in self.nodes))
+            met = "; ".join(dict.fromkeys(node.error for node in self.nodes))
+            failure = self.probes[0].failure
+            raise UnreachableError(met) from ((failure and failure.__cause__) or failure)
         wanted = [*self.watched, *self.followed, *self._busiest()]
         await self._see(asked, list(dict.fromkeys([*wanted, *await self._next_names(asked)])))
         if self._counting:
             await asyncio.gather(*(self._count(probe) for probe in asked))
             self._tell_counts(asked)
         self.samples.append(total(list(self.queues.values()), time.monotonic()))
+
+    async def everywhere(self, question: Callable[[AsyncClient], Any]) -> list[Any]:
+        """What all nodes answer whose queues count; an error is in place of its answer."""
+        asked = (probe.ask(question) for probe in self.asked)
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, RedisError):
+                raise answer
+        return answers
+
+    def own(self, probe: Probe) -> bytes:
+        """What IDs of a node's own jobs begin with, where it has copies of others' beside them."""
+        return b"" if len(self.asked) == 1 else f"D-{probe.figures.id[:8]}-".encode()
 
     async def aclose(self) -> None:
         """Hang up."""
@@ -156,7 +181,7 @@ class Survey:
             try:
                 hello = await probe.ask(AsyncClient.hello)
             except RedisError as error:
-                probe.figures.error = str(error)
+                probe.note(error)
                 known.setdefault(probe.name, probe)
                 continue
             await self._take_over(probe, hello, known)
@@ -184,9 +209,9 @@ class Survey:
             return  # its fellows say that it is not back
         try:
             probe.figures.info = await probe.ask(AsyncClient.info)
-            probe.figures.error = ""
+            probe.note(None)
         except RedisError as error:
-            probe.figures.error = str(error)
+            probe.note(error)
 
     # Queues
 
@@ -258,22 +283,28 @@ class Survey:
         self.jobs_out += queue.new_out
 
     async def ask_oldest(self, names: Iterable[bytes]) -> None:
-        """Learn how old the job is that is next in some queues; brings its body, so ask for few."""
+        """Learn how old the job is that is next in some queues; brings its body, so ask for few.
+
+        What was learnt of other queues is forgotten, as it would not be true for long.
+        """
+        for queue in self._aged:
+            queue.oldest = None
         wanted = [name for name in names if name in self.queues]
         ages: dict[bytes, float] = {}
         for probe in self.asked:
             for name, age in zip(wanted, await _ages(probe, wanted), strict=True):
                 if age is not None:
                     ages[name] = max(age, ages.get(name, 0.0))
-        for name in wanted:
-            self.queues[name].oldest = ages.get(name)
+        self._aged = [self.queues[name] for name in wanted]
+        for queue in self._aged:
+            queue.oldest = ages.get(queue.name)
 
     # Jobs
 
     async def _count(self, probe: Probe) -> None:
         """Go on with the count for a moment."""
         census = probe.census
-        own = b"" if len(self.asked) == 1 else f"D-{probe.figures.id[:8]}-".encode()
+        own = self.own(probe)
         until = time.monotonic() + SCAN_SECONDS
         while time.monotonic() < until:
             try:
