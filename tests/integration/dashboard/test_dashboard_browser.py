@@ -21,6 +21,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 
+expect.set_options(timeout=15_000)
+
 SIZES = {"desk": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
 
 NASTY = b"<img src=x onerror=alert(1)>/'\"\xff"
@@ -346,6 +348,7 @@ def test_keys_alone(look, client):
     """With the keyboard one gets past the bar, to a queue, and pauses it; the focus can be seen."""
     client.add_job("mail", "x")
     page = look("/")
+    expect(page.get_by_role("link", name="mail", exact=True)).to_be_visible()
     page.keyboard.press("Tab")
     skip = page.get_by_role("link", name="Skip to the content")
     expect(skip).to_be_focused()
