@@ -27,7 +27,7 @@ ASKING: dict[str, str] = {
     "add": "Q body", "get": "Q", "ack": "TAKEN", "nack": "TAKEN", "working": "TAKEN",
     "show": "TAKEN", "jobs": "Q", "enqueue": "TAKEN", "dequeue": "QUEUED", "delete": "TAKEN",
     "queues": "Q*", "stats": "Q", "peek": "Q", "tail": "Q", "pause": "Q", "resume": "Q",
-    "purge": "Q --yes", "ping": "", "hello": "", "info": "", "monitor": "",
+    "purge": "Q --yes", "top": "--once", "ping": "", "hello": "", "info": "", "monitor": "",
     "bench": "--jobs 10", "dead list": "Q", "dead show": "LETTER", "dead replay": "LETTER",
     "dead purge": "LETTER --yes",
 }  # fmt: skip

@@ -32,6 +32,7 @@ ELSEWHERE = {
     "worker": "test_cli_worker.py",
     "migrate": "test_migrate.py",
     "demo": "test_cli.py",
+    "top": "test_cli_top.py",
     "dashboard": "dashboard/test_dashboard_command.py",
 }
 
