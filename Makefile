@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST ?= $(BIN)/python -m pytest -n 2
 
-.PHONY: help demo test lint format types unit bench bench-valkey bench-workers bench-celery fuzz chaos chaos-workers chaos-valkey soak docs clean
+.PHONY: help demo test lint format types unit bench bench-valkey bench-looking bench-workers bench-celery fuzz chaos chaos-workers chaos-valkey soak docs clean
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
@@ -41,6 +41,9 @@ bench: $(VENV)/.base  ## cost of the client, throughput of the node; SERVERS="HO
 
 bench-valkey: $(VENV)/.dev  ## nodes on Valkey beside embedded ones, Valkey's CPU, growth; OPTIONS="--rounds N --many N"
 	$(BIN)/python benchmarks/on_valkey.py $(OPTIONS)
+
+bench-looking: $(VENV)/.base  ## what top, queues and stats take of a node with a million jobs; OPTIONS="--queues N --jobs N"
+	$(BIN)/python benchmarks/looking.py $(OPTIONS)
 
 # Three environments, as no version of redis-py suits all of them.
 RIVALS := .venv-rivals
