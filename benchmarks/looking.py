@@ -113,12 +113,12 @@ def live(nodes: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], int]]
             os.close(inner)
 
 
-def first_paint(nodes: dict[str, str]) -> float:
-    """Seconds until the live view shows queues."""
+def painted(nodes: dict[str, str], text: str) -> float:
+    """Seconds until the live view shows this."""
     started = time.perf_counter()
     with live(nodes) as (_, outer):
         seen = b""
-        while b"queue-" not in seen:
+        while text.encode() not in seen:
             seen += os.read(outer, 65536)
         return time.perf_counter() - started
 
@@ -160,7 +160,8 @@ def main(queues: int, jobs: int, rounds: int) -> None:
         fill(target, queues, jobs)
         nodes = os.environ | {"DISQUE_NODES": f"{target.host}:{target.port}", "TERM": "xterm"}
         for name, run in {
-            "top, until it is seen": lambda: first_paint(nodes),
+            "top, until something is seen": lambda: painted(nodes, "queue-"),
+            "top, until all is seen": lambda: painted(nodes, f"{jobs} jobs queued"),
             "top --once": lambda: once(nodes, "top", "--once"),
             "queues": lambda: once(nodes, "queues"),
             "stats": lambda: once(nodes, "stats"),

@@ -140,8 +140,8 @@ class Survey:
         Raises:
             RedisError: no node could be asked; its cause is what the first one met.
         """
-        await self._find()
-        await asyncio.gather(*map(self._inform, self.probes))
+        failed = await self._find()
+        await asyncio.gather(*(self._inform(probe) for probe in self.probes if probe not in failed))
         asked = self.asked
         if not asked:
             met = "; ".join(dict.fromkeys(node.error for node in self.nodes))
@@ -173,20 +173,29 @@ class Survey:
 
     # Nodes
 
-    async def _find(self) -> None:
-        """Have a probe for each node that those given, or found so far, know of."""
+    async def _find(self) -> list[Probe]:
+        """Have a probe for each node that those given, or found so far, know of.
+
+        Returns:
+            Those that did not answer now.
+        """
         known = {probe.name: probe for probe in self.probes}
-        for address in [*(probe.address for probe in self.probes), *self._given]:
+        # Those that answered last come first, as one that is silent takes long each time.
+        probes = sorted(self.probes, key=lambda probe: bool(probe.figures.error))
+        failed: list[Probe] = []
+        for address in dict.fromkeys([*(probe.address for probe in probes), *self._given]):
             probe = known.get(str(address)) or Probe(address)
             try:
                 hello = await probe.ask(AsyncClient.hello)
             except RedisError as error:
                 probe.note(error)
                 known.setdefault(probe.name, probe)
+                failed.append(probe)
                 continue
             await self._take_over(probe, hello, known)
-            return
+            return failed
         self.probes = list(known.values())
+        return failed
 
     async def _take_over(self, told: Probe, hello: list[Any], known: dict[str, Probe]) -> None:
         found: dict[str, Probe] = {}

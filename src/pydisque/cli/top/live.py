@@ -24,6 +24,9 @@ from pydisque.survey import JobList, Survey, find_job
 ESC_SECONDS = 0.05
 """After which Esc is the key and no beginning of another one."""
 
+PIECE_SECONDS = 0.2
+"""After which more of the first look is shown."""
+
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -34,14 +37,25 @@ async def watch(nodes: Sequence[str], state: State, interval: float) -> None:
         RedisError: no node could be asked at the start.
     """
     survey = Survey(nodes)
+    first = asyncio.create_task(survey.look())
     try:
-        await survey.look()
+        await _begun(first, survey)
         with Terminal() as terminal:
-            ended = await _Live(survey, terminal, state, interval).run()
+            ended = await _Live(survey, terminal, state, interval).run(first)
     finally:
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
         await survey.aclose()
     if ended in (signal.SIGTERM, signal.SIGHUP):  # whoever sent it wants to see us die of it
         os.kill(os.getpid(), ended)
+
+
+async def _begun(look: asyncio.Task[None], survey: Survey) -> None:
+    """Wait until a look found something to show, or ended."""
+    while not look.done() and not survey.queues:
+        await asyncio.wait((look,), timeout=0.02)
+    if look.done():
+        look.result()
 
 
 class _Live:
@@ -66,8 +80,8 @@ class _Live:
         self._jobs: JobList | None = None
         self._jobs_of: tuple[bytes, str] | None = None
 
-    async def run(self) -> int:
-        """Go on until it is ended; by which signal, or 0."""
+    async def run(self, first: asyncio.Task[None]) -> int:
+        """Go on until it is ended, from a first look that is under way; by which signal, or 0."""
         self._loop.add_reader(self._terminal.fd, self._read)
         for signum in ENDING:
             self._loop.add_signal_handler(signum, self._end, signum)
@@ -76,7 +90,7 @@ class _Live:
         self._loop.add_signal_handler(signal.SIGCONT, self._go_on)
         self._take_in()
         self._paint()
-        looking = asyncio.create_task(self._look_on())
+        looking = asyncio.create_task(self._look_on(first))
         try:
             await asyncio.wait((looking, self._ended), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -92,7 +106,12 @@ class _Live:
 
     # Looking
 
-    async def _look_on(self) -> None:
+    async def _look_on(self, first: asyncio.Task[None]) -> None:
+        while not first.done():  # a large system is shown piece by piece
+            await asyncio.wait((first,), timeout=PIECE_SECONDS)
+            self._take_in()
+            self._paint_soon()
+        self._take_note(first.exception())
         while True:
             self._hurry.clear()
             await self._look()
@@ -109,11 +128,17 @@ class _Live:
             self._survey.watched = set(self._seen())
             try:
                 await self._survey.look()
-                self._scene.trouble = ""
+                self._take_note(None)
             except RedisError as error:
-                self._scene.trouble = str(error)
+                self._take_note(error)
             self._due = self._loop.time() + self._interval
         await self._look_closer()
+
+    def _take_note(self, error: BaseException | None) -> None:
+        """Keep why nothing is known of now, or that it is."""
+        if error is not None and not isinstance(error, RedisError):
+            raise error
+        self._scene.trouble = "" if error is None else str(error)
 
     async def _look_closer(self) -> None:
         place = self._state.place
