@@ -1,7 +1,8 @@
 """make bench-celery: Celery on our node beside Celery on Valkey, in one run, with one environment.
 
-The same app, worker and no-op task; only the broker's URL is another. What stands for a server is
-as in `workers`: a new one for each measurement, ours in memory or durable, Valkey in memory.
+The same app, worker and no-op task; only the broker's URL is another. Django's tasks on our backend
+are beside it. What stands for a server is as in `workers`: a new one for each measurement, ours in
+memory or durable, Valkey in memory.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from workers import Results, look_up, measure, server_version, table, valkey
 
 VARIANTS = ("solo-1", "solo-1-late", "prefork-2-late", "threads-4-late")
 BROKERS = (("celery", "Valkey"), ("celery_on_disque", "memory"), ("celery_on_disque", "durable"))
+DJANGO = "threads-4-late"
+"""The variant beside which Django's tasks are measured, as they are run in the same way."""
 JOBS = 8000
 
 
@@ -32,6 +35,10 @@ def main(only: str, rounds: int, jobs_scale: float, latency_jobs: int) -> None:
     """Compare brokers of Celery."""
     variants = [name.strip() for name in only.split(",") if name.strip()] or VARIANTS
     everyone = [Results(contender(name, *broker)) for name in variants for broker in BROKERS]
+    if DJANGO in variants:
+        for server in ("memory", "durable"):
+            ours = contender(DJANGO, "django_on_disque", server)._replace(name="django, threads-4")
+            everyone.append(Results(ours))
     server, progress = valkey(), Console(stderr=True)
     for results in everyone:
         look_up(results)
