@@ -56,9 +56,10 @@ sys.path.remove(str(DOCS))
 
 # What is shown on a page and not run here, by the reason. Of `pydisque` its options are right.
 NOT_RUN = {
-    "runs until it is stopped: test_cli.py, test_operations.py and test_cli_worker.py do": {
+    "runs until it is stopped: test_cli.py, test_cli_worker.py, test_dashboard_command.py do": {
         "pydisque serve",
         "pydisque worker",
+        "pydisque dashboard",
         "PYDISQUE_MAXCLIENTS=100 pydisque serve",
         "celery -A shop worker",
         "python jobs.py",
@@ -88,6 +89,7 @@ NOT_RUN = {
         "redis-cli",
         "pydisque dump /var/lib/pydisque | jq",
         "pydisque jobs mail --state active --json --limit 0 | jq",
+        "pydisque top --json | jq",
     },
     "sets up a machine: what of contrib/ it uses is looked at below and in test_operations.py": {
         "python3 -m venv /opt",
@@ -254,15 +256,20 @@ def answers_as_shown(address: str, session: list[Step]) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_snippet_is_of_a_kind_that_is_looked_at(page):
-    """Python, sessions, TOML, YAML, INI; text is a picture, or was said; other Python is listed."""
+    """Python, sessions, TOML, YAML, INI; text is a picture, or was said; other Python is listed.
+
+    What a proxy reads, which is not here, is only looked at for its shape.
+    """
     for kind, text in snippets(page):
-        assert kind in {"python", "console", "toml", "ini", "yaml", "text", "py"}
+        assert kind in {"python", "console", "toml", "ini", "yaml", "text", "py", "nginx"}
         if kind == "toml":
             assert tomllib.loads(text)
         if kind == "yaml":
             assert yaml.safe_load(text)
         if kind == "ini":
             take(started_by(text))
+        if kind == "nginx":
+            assert text.count("{") == text.count("}") > 0
         if kind == "console":
             assert text.startswith("$ ")
         if kind == "py":
