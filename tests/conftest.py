@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,16 @@ def data_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         home = tmp_path_factory.mktemp("data")
         patch.setenv("XDG_DATA_HOME", str(home))
         yield home
+
+
+@pytest.fixture(autouse=True)
+def levels() -> Iterator[None]:
+    """A command that is run within a test says what is logged: no longer than that."""
+    loggers = [logging.getLogger(name) for name in ("pydisque", "pydisque.dashboard")]
+    before = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, before, strict=True):
+        logger.setLevel(level)
 
 
 # Each kind of server in turn, one for the whole run: use queues of your own, see `queue`.

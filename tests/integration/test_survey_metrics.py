@@ -66,6 +66,7 @@ async def test_queues_nodes_and_sums(server, client, survey):
 @kinds
 async def test_sums_grow_by_what_happens(client, survey):
     """What came before the survey began is not in the sums; all that comes then is, once."""
+    client.execute_command("DEBUG", "FLUSHALL")  # so that no job of another test comes back
     queue, later = unique("q"), unique("later")
     client.add_jobs(queue, ["x"] * 5)
     metrics = SurveyMetrics(survey)

@@ -134,6 +134,7 @@ def test_names_are_only_names(client, browser, name):
 @in_memory
 def test_lists_are_paged(client, browser):
     """No page has more than so many queues, and all of them come on some page, in order."""
+    client.execute_command("DEBUG", "FLUSHALL")  # so that one look sees all there is
     prefix = unique("many")
     for n in range(120):
         client.add_job(f"{prefix}-{n:03}", "x")
