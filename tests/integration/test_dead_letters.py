@@ -408,13 +408,14 @@ def test_an_interruption_loses_nothing():
         client.add_jobs("q:dead", [letter("q", body).to_body() for body in wanted])
         process = subprocess.Popen(
             [sys.executable, "-m", "pydisque", "dead", "replay", "--queue", "q"],
-            env=os.environ | {"DISQUE_NODES": deployment.addresses[0]},
+            env=os.environ
+            | {"DISQUE_NODES": deployment.addresses[0], "PYTHONFAULTHANDLER": "1"},
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         until(lambda: ask(deployment.addresses[0], "QLEN", "q"))
         process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=30)
-        assert process.returncode == 1
+        said, wrong = process.communicate(timeout=30)
+        assert process.returncode == 1, wrong
         assert re.fullmatch(r"put back: \d+ jobs\n", said)
         back = {unwrap(job.body)[0] for job in client.qpeek("q", 10_000)}
         left = {DeadLetter.of_body(job.body).body for job in client.qpeek("q:dead", 10_000)}

@@ -357,5 +357,5 @@ class EngineMachine(RuleBasedStateMachine):
             assert alarm <= max(min(due), self.now)  # what is overdue is due now
 
 
-EngineMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=60)
+EngineMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=60)
 TestEngine = EngineMachine.TestCase

@@ -26,7 +26,7 @@ from pydisque.node.store import Lengths, LocalStore
 from pydisque.node.valkey.layout import Layout
 from valkeys import ValkeyProcess, valkey
 
-EXAMPLES = int(os.environ.get("PYDISQUE_TEST_EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("PYDISQUE_TEST_EXAMPLES", "60"))
 """Runs of random commands on each number of shards; more of them find more."""
 
 NAMES = [b"a", b"b", b"x"]
