@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from pydisque import Client
-from pydisque.errors import UnreachableError
+from pydisque.errors import DisqueError, UnreachableError
 from pydisque.survey import JobList, Survey, find_job
 from servers import Deployment, Server, free_port, unique
 
@@ -107,6 +107,28 @@ async def test_what_is_gone_is_forgotten():
         client.add_job("q", "x")
         survey = Survey([node.address])
         await survey.look()
+        assert b"q" in survey.queues
+        client.execute_command("DEBUG", "FLUSHALL")
+        await survey.look()
+        assert not survey.queues
+        await survey.aclose()
+
+
+async def test_a_list_that_cannot_be_had():
+    """A node that refuses to list its queues for once makes none of them disappear."""
+    with Server() as node, Client(node.address) as client:
+        client.add_job("q", "x")
+        survey = Survey([node.address])
+        await survey.look()
+        [probe] = survey.probes
+
+        async def refused(*_: object) -> None:
+            raise DisqueError("LOADING for once")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(probe.client, "qscan", refused)
+            patch.setattr("pydisque.survey.survey.BUSIEST", 0)  # so that it is not asked for anyhow
+            await survey.look()
         assert b"q" in survey.queues
         client.execute_command("DEBUG", "FLUSHALL")
         await survey.look()

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 from typing import Any, NamedTuple
 
 from pydisque.replies import InfoValue, QueueStats
@@ -132,14 +134,7 @@ def _rate(old: _Counted, new: _Counted, before: int, after: int) -> float:
 
 
 def _together(pauses: Iterable[bytes]) -> bytes:
-    return _PAUSES[_or(_PAUSES.index(pause) for pause in pauses)]
-
-
-def _or(flags: Iterable[int]) -> int:
-    together = 0
-    for each in flags:
-        together |= each
-    return together
+    return _PAUSES[reduce(or_, map(_PAUSES.index, pauses))]
 
 
 @dataclass(slots=True)

@@ -53,6 +53,8 @@ class Probe:
         self.census = Census()
         self.cursor: int | bytes = 0
         """Where the list of its queues goes on."""
+        self.listed = False
+        """Whether all of them were listed since the survey last began with them anew."""
 
     async def ask(self, question: Callable[[AsyncClient], Any]) -> Any:
         """What it answers.
@@ -236,33 +238,33 @@ class Survey:
         """Some queues, so that all have their turn; those that are gone are forgotten."""
         room = (self._budget if self.samples else FIRST) // len(asked)
         names: list[bytes] = []
-        for probe in asked:
-            names += await self._names_of(probe, room)
+        try:
+            for probe in asked:
+                names += await self._names_of(probe, room)
+        except RedisError:  # what was not listed may be there all the same
+            self._list_anew()
+            return names
         self._swept.update(names)
-        if all(probe.cursor == 0 for probe in asked):
+        if all(probe.listed for probe in asked):
             self.complete = True
             for name in self.queues.keys() - self._swept:
                 del self.queues[name]
-            self._swept = set()
+            self._list_anew()
         return names
+
+    def _list_anew(self) -> None:
+        self._swept = set()
+        for probe in self.probes:
+            probe.cursor, probe.listed = 0, False
 
     async def _names_of(self, probe: Probe, room: int) -> list[bytes]:
         found: list[bytes] = []
-        while len(found) < room:
-            step = min(PAGE, room)
-            cursor, names = await self._page(probe, step)
+        step = min(PAGE, room)
+        while len(found) < room and not probe.listed:
+            probe.cursor, names = await probe.ask(lambda client: client.qscan(probe.cursor, step))
             found += names
-            probe.cursor = 0 if int(cursor) == 0 else cursor
-            if probe.cursor == 0:
-                break
+            probe.listed = int(probe.cursor) == 0
         return found
-
-    async def _page(self, probe: Probe, step: int) -> tuple[Any, list[bytes]]:
-        try:
-            cursor, names = await probe.ask(lambda client: client.qscan(probe.cursor, step))
-        except RedisError:
-            return 0, []
-        return cursor, names
 
     async def _see(self, asked: list[Probe], names: list[bytes]) -> None:
         for at in range(0, len(names), PAGE):
