@@ -154,6 +154,16 @@ def test_it_works_and_ends(app):
     assert app.left() == 0
 
 
+def test_a_signal_that_another_thread_gets(app):
+    """It ends the worker all the same, though it interrupts nobody who waits for the end."""
+    signalling = APP.replace("time.sleep(0.01)", "signal.pthread_kill(threading.get_ident(), 15)")
+    app.write("jobs.py", f"import signal, threading\n{signalling}".replace("while not", "if not"))
+    working = app.start("jobs")
+    app.client.add_job("emails", "wait")
+    assert working.ends() == 0
+    assert app.left() == 0
+
+
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_running_job_is_finished(app, signum):
     """What has begun is finished after the first signal, and nothing more is fetched."""

@@ -10,6 +10,8 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydisque.dead_letters import queue_for
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[[Any], Any])
 
 MONTH = 30 * 86400
+
+# Seconds after which who waits for the end looks whether a signal has come: one that comes just
+# before the wait begins, or to another thread, ends no wait by itself.
+LOOK_UP = 0.5
 
 logger = logging.getLogger("pydisque.worker")
 
@@ -262,7 +268,9 @@ class Worker:
         thread = self._thread
         if thread is None:
             return self._cut
-        thread.join(timeout)
+        until = inf if timeout is None else monotonic() + timeout
+        while thread.is_alive() and (left := until - monotonic()) > 0:
+            thread.join(min(left, LOOK_UP))
         if thread.is_alive():
             raise TimeoutError(f"the worker did not end within {timeout:g} s")
         self._thread = None
