@@ -18,6 +18,7 @@ from pydisque.watching import readable
 from pydisque.worker.handler import Dead, Drop, Retry
 from pydisque.worker.hooks import Hook
 from pydisque.worker.job import WorkerJob
+from pydisque.worker.tally import together
 from pydisque.worker.verdict import kind_of
 
 if TYPE_CHECKING:
@@ -88,19 +89,16 @@ class OpenTelemetryMetricsHook(Hook):
             about["error.type"] = kind_of(error)
         self._seconds.record(seconds, about)
 
+    def _together(self) -> tuple[Counter[bytes], Counter[tuple[bytes, str]]]:
+        workers = self._workers.copy()
+        return together((worker.tally, queues) for worker, queues in workers.items())
+
     def _fetched(self, _: CallbackOptions) -> Iterable[Observation]:
-        fetched = Counter[bytes]()
-        for worker, queues in self._workers.copy().items():
-            for queue in queues:
-                fetched[queue] += worker.tally.fetched[queue]
+        fetched, _ended = self._together()
         return [Observation(number, _about(name, "receive")) for name, number in fetched.items()]
 
     def _ended(self, _: CallbackOptions) -> Iterable[Observation]:
-        ended = Counter[tuple[bytes, str]]()
-        for worker, queues in self._workers.copy().items():
-            for queue in queues:
-                for outcome, number in worker.tally.outcomes(queue).items():
-                    ended[queue, outcome] += number
+        _fetched, ended = self._together()
         return [
             Observation(number, {SYSTEM: "disque", QUEUE: readable(queue), "outcome": outcome})
             for (queue, outcome), number in ended.items()

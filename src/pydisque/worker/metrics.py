@@ -5,7 +5,6 @@ What the worker counts anyway is read when somebody asks; only how long jobs tak
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from math import inf
 from time import monotonic, time
@@ -19,6 +18,7 @@ from prometheus_client.registry import Collector
 from pydisque.watching import readable
 from pydisque.worker.hooks import Hook
 from pydisque.worker.job import WorkerJob
+from pydisque.worker.tally import together
 
 if TYPE_CHECKING:
     from pydisque.worker.worker import Worker
@@ -107,13 +107,8 @@ class _Figures(Collector):
 
 
 def _jobs(workers: dict[Worker, list[bytes]]) -> list[Metric]:
-    """Jobs by queue; all that can be counted is there from the start, as 0."""
-    fetched, jobs = Counter[bytes](), Counter[tuple[bytes, str]]()
-    for worker, queues in workers.items():
-        for queue in queues:
-            fetched[queue] += worker.tally.fetched[queue]
-            for outcome, number in worker.tally.outcomes(queue).items():
-                jobs[queue, outcome] += number
+    """Jobs by queue."""
+    fetched, jobs = together((worker.tally, queues) for worker, queues in workers.items())
     deliveries = CounterMetricFamily(
         "pydisque_worker_fetched", "Deliveries taken from a node.", labels=["queue"]
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 OUTCOMES = {
@@ -55,3 +56,19 @@ class Tally:
     def count(self, outcome: str, queue: bytes) -> None:
         """One more job of a queue has ended so."""
         getattr(self, OUTCOMES[outcome])[queue] += 1
+
+
+def together(
+    tallies: Iterable[tuple[Tally, Iterable[bytes]]],
+) -> tuple[Counter[bytes], Counter[tuple[bytes, str]]]:
+    """Of several workers, each with its queues: deliveries by queue, jobs by queue and outcome.
+
+    All that can be counted is there from the start, as 0. For any thread.
+    """
+    fetched, ended = _counter(), Counter[tuple[bytes, str]]()
+    for tally, queues in tallies:
+        for queue in queues:
+            fetched[queue] += tally.fetched[queue]
+            for outcome, number in tally.outcomes(queue).items():
+                ended[queue, outcome] += number
+    return fetched, ended
