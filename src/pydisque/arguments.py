@@ -8,6 +8,7 @@ themselves stand with the commands; nothing here knows a command.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
@@ -19,6 +20,7 @@ _ON_THE_WIRE = frozenset({str, bytes, int, float, memoryview})
 SMALLEST = -(2**63)
 LARGEST = 2**63 - 1
 _JOB_ID_LENGTH = 40
+_JOB_ID = re.compile(r"D-[0-9a-f]{8}-[A-Za-z0-9+/]{24}-[0-9a-f]{4}")
 
 
 def text(name: str, value: Any) -> Argument:
@@ -83,6 +85,11 @@ def job_id(value: Any) -> Argument:
             f"a job ID is str or bytes of {_JOB_ID_LENGTH} letters, given one by one, not {value!r}"
         )
     return value
+
+
+def is_job_id(value: str) -> bool:
+    """Whether what somebody typed looks like a job ID."""
+    return _JOB_ID.fullmatch(value) is not None
 
 
 def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:

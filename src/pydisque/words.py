@@ -19,6 +19,11 @@ def duration(seconds: int) -> str:
     return f"{seconds}s"
 
 
+def number(count: int, what: str, thousands: str = "") -> str:
+    """So many of something, in words; with a comma between thousands if one is given."""
+    return f"{count:{thousands}} {what}" if count == 1 else f"{count:{thousands}} {what}s"
+
+
 def shown(text: str | bytes) -> str:
     """Somebody's text in one line, which must command nothing."""
     if isinstance(text, bytes):

@@ -10,10 +10,11 @@ import click
 from redis.exceptions import ConnectionError  # noqa: A004
 
 from pydisque import commands
+from pydisque.arguments import is_job_id
 from pydisque.cli import lines
 from pydisque.cli.bodies import print_json
 from pydisque.cli.common import EXIT_CODES, errors_told, every_node, shown, to_ask
-from pydisque.cli.parameters import as_json, is_job_id
+from pydisque.cli.parameters import as_json
 from pydisque.cli.progress import Complaints, counted, finishing
 from pydisque.client import Client
 from pydisque.command import Command

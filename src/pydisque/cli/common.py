@@ -154,8 +154,4 @@ _HINTS: tuple[tuple[type[Exception], str], ...] = (
 
 shown = words.shown
 shown_lines = words.shown_lines
-
-
-def number(count: int, what: str) -> str:
-    """So many of something, in words."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+number = words.number

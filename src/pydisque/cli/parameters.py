@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
 from pydisque import commands
+from pydisque.arguments import is_job_id
 from pydisque.cli.common import shown
 from pydisque.cli.completion import queue_names
 from pydisque.dead_letters import encoded
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_JOB_ID = re.compile(r"D-[0-9a-f]{8}-[A-Za-z0-9+/]{24}-[0-9a-f]{4}")
-
-
 # Jobs
-
-
-def is_job_id(text: str) -> bool:
-    """Whether it looks like a job ID."""
-    return _JOB_ID.fullmatch(text) is not None
 
 
 def job_ids(_: click.Context, __: click.Parameter, given: Any) -> Any:

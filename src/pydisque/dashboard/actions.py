@@ -12,7 +12,7 @@ from itertools import islice
 
 from pydisque import dead_letters
 from pydisque.client import Client
-from pydisque.words import shown
+from pydisque.words import number, shown
 
 BATCH = 1000
 """Jobs deleted in one go."""
@@ -22,7 +22,7 @@ ENOUGH = 15.0
 
 
 def _number(count: int, what: str) -> str:
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+    return number(count, what, ",")
 
 
 # A queue

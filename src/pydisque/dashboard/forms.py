@@ -17,7 +17,8 @@ from redis.exceptions import RedisError
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
-from pydisque.dashboard import actions, auth, jobs
+from pydisque.arguments import is_job_id
+from pydisque.dashboard import actions, auth
 from pydisque.dashboard.guard import keep_cookie
 from pydisque.dashboard.names import from_path, to_path
 from pydisque.dashboard.pages import AbsentError, Pages
@@ -133,7 +134,7 @@ class Forms:
 
         async def act(name: bytes, _: Fields) -> str:
             job_id = name.decode(errors="replace")
-            if not jobs.is_job_id(job_id):
+            if not is_job_id(job_id):
                 return "That is no job ID."
             return await self._pages.ask(actions.ON_JOBS[word], job_id)
 
@@ -192,7 +193,7 @@ class Forms:
 
 
 def _chosen(fields: Fields) -> list[str]:
-    return [job_id for job_id in fields.get("id", []) if jobs.is_job_id(job_id)]
+    return [job_id for job_id in fields.get("id", []) if is_job_id(job_id)]
 
 
 def _not_meant() -> Response:

@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from pydisque import dead_letters
+from pydisque.arguments import is_job_id
 from pydisque.client import Client
 from pydisque.dashboard import auth, charts, jobs, views
 from pydisque.dashboard.clients import Clients
@@ -320,7 +321,7 @@ class Pages:
     async def search(self, request: Request) -> Response:
         """Where somebody wants to go: to a job, to a queue, or to those named so."""
         wanted = request.query_params.get("q", "").strip()
-        if jobs.is_job_id(wanted):
+        if is_job_id(wanted):
             return _see(f"/job/{to_path(wanted.encode())}")
         await self._watch.attend()
         name = dead_letters.encoded(wanted)
@@ -376,7 +377,7 @@ def _name(request: Request) -> bytes:
 
 def _job_id(request: Request) -> str:
     job_id = _name(request).decode(errors="replace")
-    if not jobs.is_job_id(job_id):
+    if not is_job_id(job_id):
         raise AbsentError(f"{shown(job_id)} is no job ID.")
     return job_id
 

@@ -15,6 +15,7 @@ from pydisque.dashboard.names import to_path
 from pydisque.dead_letters import encoded
 from pydisque.envelope import unwrap
 from pydisque.replies import JobInfo
+from pydisque.survey import is_delayed
 from pydisque.words import duration, shown, shown_lines
 
 STATIC = Path(__file__).parent / "static"
@@ -55,9 +56,8 @@ def ago(nanoseconds: int) -> str:
 
 def state(info: JobInfo) -> str:
     """A job's state in a word; Disque calls one active that waits for its delay."""
-    if info.state == b"active" and info.delay and info.ctime / 1e9 + info.delay > time.time():
-        return "delayed"
-    return info.state.decode()
+    delayed = info.state == b"active" and is_delayed(info, time.time())
+    return "delayed" if delayed else info.state.decode()
 
 
 def due(info: JobInfo) -> str:

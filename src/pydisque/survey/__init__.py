@@ -5,8 +5,9 @@ they wait for; `survey` asks, and `jobs` does for the jobs of one queue. Nothing
 anything is shown.
 """
 
+from pydisque.survey.census import is_delayed
 from pydisque.survey.figures import NodeFigures, QueueFigures, Sample
 from pydisque.survey.jobs import JobList, find_job
 from pydisque.survey.survey import Survey
 
-__all__ = ["JobList", "NodeFigures", "QueueFigures", "Sample", "Survey", "find_job"]
+__all__ = ["JobList", "NodeFigures", "QueueFigures", "Sample", "Survey", "find_job", "is_delayed"]
