@@ -7,6 +7,7 @@ with ``decode_responses=True``. Nothing here knows which command was asked, or h
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 __all__ = ["Job", "JobInfo", "QueueStats", "parse_info"]
@@ -110,6 +111,15 @@ class JobInfo(_Fields):
         "next-awake-within", "Milliseconds until the node looks at it again."
     )
     body: bytes = _field("body", "The job itself.")
+
+
+def believed(copies: Iterable[JobInfo | None]) -> JobInfo | None:
+    """Of what several nodes know of one job, None for those that know nothing, what to go by.
+
+    The node that has it queued is right, as a copy is no more than active elsewhere.
+    """
+    known = (copy for copy in copies if copy is not None)
+    return max(known, key=lambda copy: copy.state == b"queued", default=None)
 
 
 class QueueStats(_Fields):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis._parsers.helpers import parse_info as redis_parse_info
 
-from pydisque.replies import Job, JobInfo, QueueStats, parse_info
+from pydisque.replies import Job, JobInfo, QueueStats, believed, parse_info
 
 
 def test_a_job_is_its_tuple():
@@ -83,3 +83,12 @@ def test_plain_info_values_as_redis_py_reads_them(values):
     values.pop("module", None)
     reply = "".join(f"{name}:{value}\r\n" for name, value in values.items())
     assert parse_info(reply) == redis_parse_info(reply)
+
+
+def test_the_node_that_has_a_job_queued_is_believed():
+    """Elsewhere a queued job's copy is active; who knows nothing is passed over."""
+    active, queued = (JobInfo([b"id", b"D-1", b"state", state]) for state in (b"active", b"queued"))
+    assert believed([None, active, queued]) is queued
+    assert believed([queued, active]) is queued
+    assert believed([active, None]) is active
+    assert believed([None]) is None

@@ -31,7 +31,7 @@ from pydisque.cli.progress import Complaints
 from pydisque.cli.tables import Table, duration, print_pairs
 from pydisque.client import Client, ReceivedJob
 from pydisque.envelope import unwrap
-from pydisque.replies import Job, JobInfo
+from pydisque.replies import Job, JobInfo, believed
 
 # Milliseconds in which jobs come from one node of a cluster to another.
 MOMENT = 500
@@ -196,8 +196,8 @@ def _peeked(clients: list[Client], queue: bytes, count: int, *, newest: bool) ->
 def show(ids: tuple[str, ...], as_json: bool, raw: bool, nodes: tuple[str, ...]) -> None:
     """Show all that is known of jobs.
 
-    A body of JSON is laid out, one that is no text is shown byte by byte. In a cluster the first
-    node that knows the job is believed.
+    A body of JSON is laid out, one that is no text is shown byte by byte. In a cluster the node is
+    believed that has the job queued, else the first that knows it.
 
     \b
     Examples:
@@ -221,8 +221,7 @@ def show(ids: tuple[str, ...], as_json: bool, raw: bool, nodes: tuple[str, ...])
 
 
 def _known(clients: list[Client], job_id: str) -> JobInfo | None:
-    infos = (client.show(job_id) for client in clients)
-    return next((info for info in infos if info is not None), None)
+    return believed(client.show(job_id) for client in clients)
 
 
 def _print_story(info: JobInfo, *, after_another: bool) -> None:

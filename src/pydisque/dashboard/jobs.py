@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from pydisque.client import Client
 from pydisque.dead_letters import DeadLetter
 from pydisque.envelope import unwrap
-from pydisque.replies import JobInfo
+from pydisque.replies import JobInfo, believed
 
 PAGE = 50
 """Jobs on a page."""
@@ -34,19 +34,12 @@ SMALLEST, LARGEST = 100, 10_000
 SCANNED = ("active", "acked", "wait-repl")
 """States of jobs that only a look at all jobs finds; ``queued`` ones are in their queue."""
 
-_ID = re.compile(r"D-[0-9a-f]{8}-[A-Za-z0-9+/]{24}-[0-9a-f]{4}")
-
-
-def is_job_id(text: str) -> bool:
-    """Whether it looks like a job ID."""
-    return _ID.fullmatch(text) is not None
-
 
 class Story(NamedTuple):
     """All that is known of one job."""
 
     info: JobInfo
-    """What the node says that has it queued, else the first that has a copy."""
+    """What to go by of what the nodes say."""
     copies: list[tuple[str, bytes]]
     """Each node that has one, and in which state."""
     headers: dict[str, Any]
@@ -59,17 +52,12 @@ def story(clients: Sequence[Client], job_id: str) -> Story | None:
     """All that is known of a job; None: no node knows it."""
     asked = ((client, client.show(job_id)) for client in clients)
     found = [(_name(client), info) for client, info in asked if info is not None]
-    info = _best(info for _, info in found)
+    info = believed(info for _, info in found)
     if info is None:
         return None
     letter = DeadLetter.of_body(info.body)
     body, headers = unwrap(info.body) if letter is None else (letter.body, dict(letter.headers))
     return Story(info, [(name, each.state) for name, each in found], headers, body, letter)
-
-
-def _best(infos: Iterable[JobInfo]) -> JobInfo | None:
-    """The one that says where a job is: a copy of a queued job is active on other nodes."""
-    return min(infos, key=lambda info: info.state != b"queued", default=None)
 
 
 def _name(client: Client) -> str:
@@ -156,7 +144,7 @@ def _read(
             return jobs, once[at:]
         told = [_shown(client, once[at : at + BATCH]) for client in clients]
         for infos in zip(*told, strict=True):
-            info = _best(each for each in infos if each is not None)
+            info = believed(infos)
             if info is not None:
                 weight += len(info.body) * len(clients)
                 jobs += [info] if info.state == state.encode() else []

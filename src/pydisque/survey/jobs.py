@@ -12,7 +12,7 @@ import time
 from redis.exceptions import RedisError
 
 from pydisque.async_client import AsyncClient
-from pydisque.replies import JobInfo
+from pydisque.replies import JobInfo, believed
 from pydisque.survey.census import SMALLEST, is_delayed, next_step
 from pydisque.survey.survey import SCAN_SECONDS, Probe, Survey
 
@@ -109,10 +109,6 @@ async def _queued(probe: Probe, queue: bytes, most: int) -> list[JobInfo]:
 
 
 async def find_job(survey: Survey, job_id: bytes) -> JobInfo | None:
-    """What is known of a job; None: no node that answers knows it.
-
-    The node that has it queued is believed, as for those with copies it is no more than active.
-    """
+    """What is known of a job; None: no node that answers knows it."""
     answers = await survey.everywhere(lambda client: client.show(job_id))
-    known = [answer for answer in answers if isinstance(answer, JobInfo)]
-    return max(known, key=lambda job: job.state == b"queued", default=None)
+    return believed(answer for answer in answers if isinstance(answer, JobInfo))
