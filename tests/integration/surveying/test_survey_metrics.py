@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-
 import pytest
 
 from expositions import complaints, values
@@ -11,24 +9,9 @@ from pydisque import Client
 from pydisque.node import Server
 from pydisque.survey import Survey
 from pydisque.survey.metrics import SurveyMetrics
-from servers import Deployment, ask, unique
+from servers import ask, unique
 
-kinds = pytest.mark.parametrize(
-    "server", ["memory", "valkey-3", "disque", "disque-3"], indirect=True
-)
-
-
-@pytest.fixture
-def client(server: Deployment) -> Iterator[Client]:
-    with Client(server.addresses[-1:]) as client:
-        yield client
-
-
-@pytest.fixture
-async def survey(server: Deployment) -> AsyncIterator[Survey]:
-    survey = Survey(server.addresses[:1])
-    yield survey
-    await survey.aclose()
+from .conftest import kinds
 
 
 def told(metrics: SurveyMetrics) -> dict[str, float]:

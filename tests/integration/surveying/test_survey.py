@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-
 import pytest
 
 from pydisque import Client
 from pydisque.errors import DisqueError, UnreachableError
 from pydisque.survey import JobList, Survey, find_job
-from servers import Deployment, Server, free_port, unique
+from servers import Server, free_port, unique
 
-kinds = pytest.mark.parametrize(
-    "server", ["memory", "valkey-3", "disque", "disque-3"], indirect=True
-)
-
-
-@pytest.fixture
-def client(server: Deployment) -> Iterator[Client]:
-    with Client(server.addresses[-1:]) as client:
-        yield client
-
-
-@pytest.fixture
-async def survey(server: Deployment) -> AsyncIterator[Survey]:
-    survey = Survey(server.addresses[:1])
-    yield survey
-    await survey.aclose()
+from .conftest import kinds
 
 
 @kinds

@@ -1,0 +1,1 @@
+"""A survey of real systems, and what is made of it."""
