@@ -240,7 +240,7 @@ class HandDrivenNode:
 
     def ring(self) -> bool:
         """Do what the alarm is set for, if it is time; whether there was anything."""
-        is_due = self.store._next <= self._clock.now
+        is_due = self.store._alarm.due <= self._clock.now
         return self.loop.ring(_SHORTEST if is_due else Fraction(0))
 
     def client(self) -> Client:

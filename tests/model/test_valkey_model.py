@@ -344,7 +344,7 @@ class ValkeyMachine(RuleBasedStateMachine):
         due = [job.etime * 1000 + 1000 for job, *_ in states]
         due += [job.qtime for job, *_ in states if job.qtime is not None]
         if due:
-            assert self.store._next <= max(min(due), self.engine.now)
+            assert self.store._alarm.due <= max(min(due), self.engine.now)
 
     @invariant()
     def all_stand_the_same_way(self) -> None:

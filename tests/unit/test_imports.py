@@ -94,7 +94,7 @@ NODE_LAYERS = [
 # The same for the store on Valkey, which may also import what stands before `durable` in the node.
 VALKEY_LAYERS = [
     *("place", "layout", "batch", "line", "copies", "shard", "gathering", "scan", "system"),
-    "store",
+    *("alarm", "fellows", "births", "store"),
     *("own", "visit", "moving", "checking"),
 ]
 
@@ -194,6 +194,7 @@ PURE = [
         "node/valkey/place",
         "node/valkey/layout",
         "node/valkey/batch",
+        "node/valkey/fellows",
         "node/valkey/gathering",
     ),
     *("envelope", "dead_letters", "worker/job", "worker/handler", "worker/verdict"),

@@ -39,10 +39,13 @@ class Store(Protocol):
     now: int
     memory: int
     node_id: bytes
-    fellows: list[Fellow]
-    """The other nodes that live."""
     asker: object
     """Whose commands come next: the verbs asked for one of them have effect in that order."""
+
+    @property
+    def fellows(self) -> list[Fellow]:
+        """The other nodes that live."""
+        ...
 
     @property
     def failure(self) -> str:

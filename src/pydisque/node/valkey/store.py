@@ -14,11 +14,12 @@ from functools import partial
 from typing import Any, TypeVar
 
 from pydisque.errors import DisqueError, NoJobError, NoReplError, TooLateError
-from pydisque.node.job import Job, JobState, check_ids, ttl_field
+from pydisque.node.job import Job, JobState, check_ids
 from pydisque.node.later import Later, joined
 from pydisque.node.queue import QueueState
-from pydisque.node.store import Fellow, Lengths, new_node_id, random_serials
+from pydisque.node.store import Fellow, Lengths, new_node_id
 from pydisque.node.valkey import layout
+from pydisque.node.valkey.alarm import Alarm
 from pydisque.node.valkey.batch import (
     ADD,
     OTHER,
@@ -28,13 +29,15 @@ from pydisque.node.valkey.batch import (
     command,
     nobody,
 )
+from pydisque.node.valkey.births import Births
 from pydisque.node.valkey.copies import Told
+from pydisque.node.valkey.fellows import Fellows
 from pydisque.node.valkey.gathering import Gathering
 from pydisque.node.valkey.layout import Layout
 from pydisque.node.valkey.line import Line
 from pydisque.node.valkey.place import Place
 from pydisque.node.valkey.scan import Scan
-from pydisque.node.valkey.shard import NEVER, Shard
+from pydisque.node.valkey.shard import Shard
 from pydisque.node.valkey.system import System
 
 logger = logging.getLogger("pydisque.node")
@@ -43,15 +46,6 @@ T = TypeVar("T")
 
 PAUSES = (b"none", b"in", b"out", b"all")
 """What is paused, by its flags."""
-
-STAGGER = 0.02
-"""Seconds between the nodes when something is due: the first one does it."""
-
-LEASE = 5000
-"""Milliseconds after which a node that says nothing is taken for dead."""
-
-LATE_AFTER, LATE = 3000, 10
-"""Milliseconds of silence after which a node is not the first choice, and its priority then."""
 
 LOOK_EVERY = 5
 """Seconds after which it is looked again how many replicas there are."""
@@ -82,28 +76,24 @@ class ValkeyStore:
         self._synced = synced
         self.ready: set[bytes] = set()  # stays empty: Valkey says by itself who is to be served
         self.asker: object = None
-        self.fellows: list[Fellow] = []
-        self._announced = b"", 0, 1
+        self._fellows = Fellows()
+        self._alarm = Alarm(lambda: self._fellows.before(self.node_id))
+        self.tick()
         self._loop = asyncio.get_running_loop()
         self._patience = patience
-        self._offset = 0.0
-        self.tick()
         self._system = System(
             place, patience, synced=synced, published=self._published, placed=self._placed
         )
         self._shards: list[Shard] = []
         self._layout: Layout
         self._by_channel: dict[bytes, Shard] = {}
-        self._alarm: asyncio.TimerHandle | None = None
-        self._next = NEVER
         self._reply_size = sys.maxsize
         self._hand_out: Callable[[bytes, list[Job]], list[Job]] = lambda _name, jobs: jobs
         self._in_line: Callable[[], Iterable[tuple[bytes, int]]] = lambda: ()
-        self._serials: list[bytes] = []
+        self._births: Births
         self._seconds = 0
         self._looking: asyncio.Task[None] | None = None
-        self._heads: dict[tuple[bytes, int, int, int], tuple[Shard, bytes, bytes, bytes]] = {}
-        self.set_node_id(new_node_id())
+        self.node_id = new_node_id()
 
     async def start(self) -> None:
         """Find the servers and get ready.
@@ -121,8 +111,9 @@ class ValkeyStore:
 
     def _make_shards(self, made: Layout) -> list[Shard]:
         self._layout = made
-        self._shards = [
-            Shard(number, tag, heard=self._heard, stale=self._system.stale)
+        self._births = Births(made, self.node_id)
+        self._shards = self._alarm.shards = [
+            Shard(number, tag, heard=self._alarm.heard, stale=self._system.stale)
             for number, tag in enumerate(made.tags)
         ]
         self._by_channel = {shard.tag + b":due": shard for shard in self._shards}
@@ -133,11 +124,10 @@ class ValkeyStore:
 
     async def aclose(self) -> None:
         """Take leave of the other nodes and hang up."""
-        if self._alarm:
-            self._alarm.cancel()
+        self._alarm.stop()
         if self._shards and self._shards[0].line:
             gone = self._loop.create_future()
-            later = self._operate(self._shards[0], self._live(0), str)
+            later = self._operate(self._shards[0], self._fellows.leave_taking(self.node_id), str)
             later.then(lambda _: gone.set_result(None), lambda _: gone.set_result(None))
             await asyncio.wait([gone], timeout=1)
         await self._system.aclose()
@@ -149,7 +139,7 @@ class ValkeyStore:
 
     def tick(self) -> None:
         """Take the time, as Valkey tells it."""
-        self.now = int(self._loop.time() * 1000 + self._offset)
+        self.now = self._alarm.now()
 
     catch_up = tick
 
@@ -157,46 +147,12 @@ class ValkeyStore:
         """Never: what is due is looked after here."""
         return None
 
-    def _heard(self, shard: Shard, now: int, due: int) -> None:
-        self._offset = now - self._loop.time() * 1000
-        if due != shard.due:
-            self._come_again(shard, due)
-
-    def _come_again(self, shard: Shard, due: int) -> None:
-        shard.due = due
-        if due < self._next:
-            self._set_alarm(due)
-
-    def _set_alarm(self, due: int) -> None:
-        self._next = due
-        if self._alarm:
-            self._alarm.cancel()
-            self._alarm = None
-        if due < NEVER:
-            wait = (due - self._loop.time() * 1000 - self._offset) / 1000
-            turn = STAGGER * self._turn()
-            self._alarm = self._loop.call_later(max(0.001, wait) + turn, self._ring)
-
-    def _turn(self) -> int:
-        """How many nodes look before this one when something is due."""
-        return sum(fellow.id < self.node_id for fellow in self.fellows)
-
-    def _ring(self) -> None:
-        """Look after all shards where something is due, unless another node just did."""
-        self._alarm = None
-        self.tick()
-        for shard in self._shards:
-            if shard.due <= self.now:
-                shard.due = NEVER  # until it says otherwise
-                shard.tell([b"tick", 0])
-        self._set_alarm(min(shard.due for shard in self._shards))
-
     # What Valkey says by itself
 
     def _published(self, line: Line, push: list[Any]) -> None:
         if push[0] == b"smessage":
             if shard := self._by_channel.get(push[1]):
-                self._come_again(shard, int(push[2]))
+                self._alarm.come_again(shard, int(push[2]))
                 return
             tag, _, token = push[1].rpartition(b"@")
             clients, _, name = push[2].partition(b" ")
@@ -272,7 +228,7 @@ class ValkeyStore:
     def set_node_id(self, node_id: bytes) -> None:
         """Put this node's mark on the IDs of the jobs to come."""
         self.node_id = node_id
-        self._heads.clear()
+        self._births = Births(self._layout, node_id)
 
     def add(
         self, name: bytes, body: bytes, ttl: int, retry: int, delay: int, maxlen: int | None
@@ -312,25 +268,8 @@ class ValkeyStore:
 
     def _new(self, name: bytes, ttl: int, retry: int, delay: int) -> tuple[Shard, bytes, bytes]:
         """Where a new job goes, its ID, and its head."""
-        known = self._heads.get((name, ttl, retry, delay))
-        if known is None:
-            known = self._head(name, ttl, retry, delay)
-        shard, begin, end, head = known
-        if not self._serials:
-            self._serials = random_serials()
-        return shard, begin + self._serials.pop()[1:] + end, head
-
-    def _head(
-        self, name: bytes, ttl: int, retry: int, delay: int
-    ) -> tuple[Shard, bytes, bytes, bytes]:
-        """All about a job that is the same for many."""
-        if len(self._heads) > 1000:
-            self._heads.clear()
-        shard = self._shard(name)
-        begin = b"D-%b-%b" % (self.node_id[:8], layout.letter(shard.number))
-        made = shard, begin, b"-" + ttl_field(ttl, retry), layout.head(name, ttl, retry, delay)
-        self._heads[name, ttl, retry, delay] = made
-        return made
+        number, id_, head = self._births.new(name, ttl, retry, delay)
+        return self._shards[number], id_, head
 
     def copies(self, name: bytes) -> int:
         """How many copies of a queue's jobs there could be: the primary's and its replicas'."""
@@ -557,28 +496,23 @@ class ValkeyStore:
         if self._looking is None or self._looking.done():
             self._looking = self._loop.create_task(self._system.look_at_replicas())
 
-    def _live(self, lease: int) -> list[Any]:
-        return [b"live", 0, self.node_id, *self._announced, lease, layout.LIBRARY]
-
     def announce(self, host: str, port: int, *, leaving: bool) -> None:
         """Say where this node is, and whether clients should rather use others; they hear soon."""
         line = self._shards[0].line
         here = line.here if line else ""
-        self._announced = (host or here).encode(), port, 100 if leaving else 1
+        self._fellows.announce((host or here).encode(), port, leaving=leaving)
         self._say()
 
     def _say(self) -> None:
         if self._shards[0].line:
-            later = self._operate(self._shards[0], self._live(LEASE), list)
-            later.then(self._meet, nobody)
+            sign = self._fellows.sign_of_life(self.node_id)
+            later = self._operate(self._shards[0], sign, list)
+            later.then(lambda told: self._fellows.meet(told, self.node_id), nobody)
 
-    def _meet(self, told: list[Any]) -> None:
-        rows = zip(*[iter(told)] * 6, strict=True)
-        self.fellows = [
-            Fellow(id_, host, int(port), LATE if left < LEASE - LATE_AFTER else int(priority))
-            for id_, host, port, priority, left, _library in rows
-            if id_ != self.node_id
-        ]
+    @property
+    def fellows(self) -> list[Fellow]:
+        """The other nodes that live."""
+        return self._fellows.others
 
     def uncommitted(self) -> bool:
         """Never: answers come when they are kept."""
