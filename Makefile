@@ -5,7 +5,8 @@ PYTHON := python3
 endif
 VENV := .venv
 BIN := $(VENV)/bin
-PYTEST ?= $(BIN)/python -m pytest -n 2
+# More processes than cores: tests of processes mostly wait for them.
+PYTEST ?= $(BIN)/python -m pytest -n 4
 
 .PHONY: help demo test lint format types unit snapshots bench bench-valkey bench-looking bench-workers bench-celery bench-dashboard fuzz chaos chaos-workers chaos-valkey soak docs screenshots clean
 help:  ## list the targets
