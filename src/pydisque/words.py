@@ -36,6 +36,25 @@ def shown_lines(text: str) -> str:
     return "\n".join(shown(line.expandtabs()) for line in text.split("\n"))
 
 
+def beginning(body: bytes, longest: int) -> bytes:
+    """So many bytes of a body at most; text is not cut within a letter, or it would be none."""
+    if len(body) <= longest:
+        return body
+    for end in range(longest, longest - 4, -1):
+        if is_text(body[:end]):
+            return body[:end]
+    return body[:longest]
+
+
+def is_text(body: bytes) -> bool:
+    """Whether it is UTF-8."""
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _harmless(character: str) -> str:
     return character if character.isprintable() else repr(character)[1:-1]
 

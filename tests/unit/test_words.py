@@ -17,6 +17,21 @@ def test_durations(seconds, text):
 
 
 @pytest.mark.parametrize(
+    ("body", "start"),
+    [
+        (b"abcd", b"abcd"),
+        (b"abcde", b"abcd"),
+        ("abcé".encode(), b"abc"),
+        ("a€€".encode(), "a€".encode()),
+        (b"\xff\xfe\xfd\xfc\xfb", b"\xff\xfe\xfd\xfc"),
+    ],
+)
+def test_the_beginning_of_a_body(body, start):
+    """Text stays text when its end is left out; what is none is cut anywhere."""
+    assert words.beginning(body, 4) == start
+
+
+@pytest.mark.parametrize(
     ("given", "seen"),
     [
         ("plain é", "plain é"),

@@ -29,7 +29,7 @@ from pydisque.dashboard.names import from_path, to_path
 from pydisque.dashboard.settings import Settings
 from pydisque.dashboard.watch import Watch
 from pydisque.survey import QueueFigures
-from pydisque.words import hex_dump, json_laid_out, shown, shown_lines
+from pydisque.words import beginning, hex_dump, is_text, json_laid_out, shown, shown_lines
 
 T = TypeVar("T")
 
@@ -281,10 +281,10 @@ class Pages:
         """A body in one of its forms; the first that says something unless one was asked for."""
         if not self._settings.bodies:
             return "", ""
-        start = body[:LONGEST_BODY]
+        start = beginning(body, LONGEST_BODY)
         laid_out = json_laid_out(body) if len(body) <= LONGEST_BODY else None
         if form not in FORMS_OF_BODY:
-            form = "json" if laid_out is not None else "text" if _is_text(start) else "hex"
+            form = "json" if laid_out is not None else "text" if is_text(start) else "hex"
         if form == "json":
             return form, "This is no JSON." if laid_out is None else shown_lines(laid_out)
         if form == "hex":
@@ -357,15 +357,6 @@ def _spark(queue: QueueFigures) -> str:
 
 def _is_dead(queue: QueueFigures) -> bool:
     return queue.name.endswith(dead_letters.SUFFIX.encode())
-
-
-def _is_text(start: bytes) -> bool:
-    """Whether the beginning of a body is text; a letter may be cut at its end."""
-    try:
-        start.decode()
-    except UnicodeDecodeError as error:
-        return error.start > len(start) - 4 and len(start) == LONGEST_BODY
-    return True
 
 
 def _name(request: Request) -> bytes:

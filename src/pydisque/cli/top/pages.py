@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 
 from pydisque.cli.bodies import Section, as_hex, sections_of
-from pydisque.cli.common import shown_lines
+from pydisque.cli.common import number, shown_lines
 from pydisque.cli.get import facts
 from pydisque.envelope import unwrap
 from pydisque.replies import JobInfo
+from pydisque.words import beginning
 
 LONGEST = 64 * 1024
 """Bytes of a body that are shown; `pydisque show` has it all."""
@@ -54,8 +55,8 @@ HELP_LINES = ["Keys", "", *_table(KEYS), "", "Columns", "", *_table(_COLUMNS)]
 def _body(body: bytes, *, as_bytes: bool) -> tuple[str, ...]:
     """A job's body, and its headers, line by line; kept, as a screen is drawn again and again."""
     inner, headers = unwrap(body)
-    sections: list[Section] = sections_of(_beginning(inner), headers)
-    title = f"body, {len(inner)} bytes"
+    sections: list[Section] = sections_of(beginning(inner, LONGEST), headers)
+    title = f"body, {number(len(inner), 'byte')}"
     if as_bytes:
         sections[-1] = (title, as_hex(inner))
     elif len(inner) > LONGEST:
@@ -65,19 +66,6 @@ def _body(body: bytes, *, as_bytes: bool) -> tuple[str, ...]:
         if text:
             lines += ["", f"{name}:", *shown_lines(text.rstrip()).split("\n")]
     return tuple(lines)
-
-
-def _beginning(body: bytes) -> bytes:
-    """So much of it as is shown; text is not cut within a letter, or it would not be text."""
-    if len(body) <= LONGEST:
-        return body
-    for end in range(LONGEST, LONGEST - 4, -1):
-        try:
-            body[:end].decode()
-        except UnicodeDecodeError:
-            continue
-        return body[:end]
-    return body[:LONGEST]
 
 
 def story(job: JobInfo | None, *, as_bytes: bool) -> list[str]:
