@@ -160,7 +160,12 @@ class ConnectionLostError(ConnectionError):
 
 
 class UnreachableError(ConnectionError):
-    """No node could be made to answer; the text names each one tried and why."""
+    """No node could be made to answer; the text names each one tried and why.
+
+    ``sent``: one of them may nevertheless have carried the command out.
+    """
+
+    sent = False
 
 
 # Answers that send a command to another node; every other error is the caller's to know.

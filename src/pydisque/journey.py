@@ -99,6 +99,7 @@ class Call(Generic[R]):
         """Take the journey's error, and tell when a node may nevertheless have the command."""
         if self._had and isinstance(error, UnreachableError):
             error = UnreachableError(f"{error}; {self.command.name} may have been carried out")
+            error.sent = True
         self._outcome = error
 
     def result(self) -> R:

@@ -15,6 +15,7 @@ import click
 import pytest
 
 from command_line import COMMANDS, run, started
+from fake_node import FakeNode, array, bulk
 from pydisque.cli import SECTIONS, main
 from pydisque.client import Client
 from pydisque.dead_letters import DeadLetter
@@ -142,6 +143,64 @@ def test_one_form_only(command):
     done = run([], *words(command), "--json", "--raw")
     assert (done.code, done.out) == (2, b"")
     assert "--json and --raw do not go together" in done.err
+
+
+WHOLE = {
+    "delete", "jobs", "queues", "stats", "peek", "pause", "resume", "purge", "dead list",
+    "dead show", "dead replay", "dead purge",
+}  # fmt: skip
+PARTLY = set(ASKING) - WHOLE - ENDLESS - {"add", "top", "ping", "hello", "info", "bench"}
+
+
+@pytest.mark.parametrize("command", sorted(WHOLE | PARTLY))
+def test_a_part_of_a_cluster(command):
+    """A node of a cluster that does not answer is told and left out; what is then not all that it
+    should be ends with exit code 1."""
+    none, nothing = b"*-1\r\n", array(bulk(b"0"), array())
+    answers = {"JSCAN": nothing, "QSCAN": nothing, "QPEEK": array(), "QSTAT": none, "SHOW": none}
+    info = bulk(b"# Server\r\ndisque_version:1.0-rc1\r\n")
+    with FakeNode(INFO=info, PAUSE=b"+all\r\n", **answers) as node:
+        gone = free_port()
+        node.others = [("b" * 40, "127.0.0.1", gone, 1)]
+        done = run([node.address], *words(command))
+    complaint, *others = done.err.splitlines()
+    assert re.match(rf"not asked: no node answered \(127\.0\.0\.1:{gone}: .*refused", complaint)
+    assert not [line for line in others if "no node answered" in line]
+    if command in WHOLE:
+        assert done.code == 1
+    assert done.code in (0, 1)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "add q x --timeout nan", "add q x --timeout inf", "add q x --delay 9999999999999999999999",
+        "add q x --maxlen 9223372036854775808", "get q --timeout nan", "get q --timeout 1e300",
+        "tail q --interval nan", "tail q --interval inf", f"nack {NOBODY} --delay 9999999999999",
+        "queues --min-len 999999999999999999999", "jobs --limit 999999999999999999999",
+        f"dead replay {NOBODY} --ttl 9999999999999",
+    ],
+)  # fmt: skip
+def test_numbers_beyond_sense(typed):
+    """What no node would take is refused with exit code 2, before any is asked."""
+    done = run([f"localhost:{free_port()}"], *typed.split())
+    assert (done.code, done.out) == (2, b"")
+    assert re.search(
+        r"Error: Invalid value for '--[a-z-]+': \S+ is not in the range x<=\d+\.", done.err
+    )
+
+
+def test_a_password_nobody_wants(server_without_password):
+    """It is told to leave it out."""
+    done = run([f"disque://:x@{server_without_password.address}"], "queues")
+    assert done.code == 3
+    assert done.err.endswith("; leave the password out of the address\n")
+
+
+@pytest.fixture
+def server_without_password() -> Iterator[Server]:
+    with Server() as server:
+        yield server
 
 
 # Output

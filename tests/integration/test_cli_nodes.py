@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from command_line import Ended, run, seen, shape, started, terminal
 from pydisque.cli import completion
+from pydisque.cli.monitor import _lines
 from pydisque.client import Client
 from pydisque.node import Server
 from servers import Deployment, ask, free_port, until
@@ -112,6 +114,30 @@ def test_monitor_hides_passwords(server, client):
             told.append(json.loads(process.stdout.readline()))
     assert told[-1]["words"] == ["QLEN", 'a"\\\n']
     assert ["AUTH", "(hidden)"] in [line["words"] for line in told]
+
+
+@on_both
+def test_monitor_hides_passwords_of_nodes(server, client):
+    """What CONFIG SET makes the password is seen by nobody, on a real Disque neither."""
+    with started(server.addresses, "monitor", "--json") as process:
+        watching(process)
+        with suppress(Exception):
+            ask(server.addresses[0], "config", "set", "masterauth", "sesame")
+        ask(server.addresses[0], "QLEN", "end")
+        told = []
+        while not told or told[-1]["words"][0] != "QLEN":
+            told.append(json.loads(process.stdout.readline()))
+    assert "sesame" not in json.dumps(told)
+
+
+def test_monitor_of_a_quiet_node(monkeypatch):
+    """It waits as long as nobody says anything to the node, however soon others give up."""
+    monkeypatch.setattr("pydisque.cli.monitor.QUIET", 0.1)
+    with Server() as server, Client(server.address, socket_timeout=0.2) as client:
+        later = threading.Timer(1, ask, [server.address, "QLEN", "q"])
+        later.start()
+        assert b'"QLEN" "q"' in next(line for line in _lines(client) if b"QLEN" in line)
+        later.join()
 
 
 def test_monitor_of_a_node_that_ends():
@@ -238,6 +264,6 @@ def test_completion_is_bounded(server, client, queue, monkeypatch):
         client.add_job(f"{queue}-{number}", "body")
     client.add_job(queue.encode() + b"-\x1b\xff", "body")
     monkeypatch.setattr(completion, "MOST", 3)
-    assert len(completion.queue_names(server.addresses, queue)) == 3
-    assert completion.queue_names(server.addresses, f"{queue}-\x1b") == []
-    assert completion.queue_names(f"localhost:{free_port()}", "") == []
+    assert len(completion.names_of_queues(server.addresses, queue)) == 3
+    assert completion.names_of_queues(server.addresses, f"{queue}-\x1b") == []
+    assert completion.names_of_queues(f"localhost:{free_port()}", "") == []

@@ -218,6 +218,16 @@ def test_tail_tells_what_it_missed(server, client, queue):
     assert missed == b"not shown, as they came again or are gone already: 2 jobs\n"
 
 
+def test_tail_shows_hundreds_at_once(server, client, queue):
+    """Jobs that came between two looks are shown, and not only the last of them."""
+    client.add_job(queue, "seen", replicate=1)
+    with started(server.addresses, "tail", queue, "--interval", "0.5", "--raw") as process:
+        assert process.stdout.readline() == b"seen\n"
+        client.add_jobs(queue, [str(n) for n in range(300)], replicate=1)
+        told = [process.stdout.readline() for _ in range(300)]
+    assert told == [b"%d\n" % n for n in range(300)]
+
+
 # A cluster
 
 

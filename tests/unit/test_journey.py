@@ -121,8 +121,9 @@ def test_a_lost_add_ends_when_no_node_is_left():
         assert journey.step(0.0, 0.0) is node
         journey.broke(node, [call], lost())
     assert journey.step(0.0, 0.0) is None
-    with pytest.raises(UnreachableError, match="ADDJOB may have been carried out"):
+    with pytest.raises(UnreachableError, match="ADDJOB may have been carried out") as told:
         call.result()
+    assert told.value.sent
 
 
 def test_an_add_that_never_left_has_no_doubt():

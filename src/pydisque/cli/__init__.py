@@ -7,8 +7,7 @@ runs.
 
 from __future__ import annotations
 
-import io
-import sys
+from typing import Any
 
 import click
 
@@ -28,6 +27,7 @@ from pydisque.cli import (
     node,
     queues,
     serve,
+    streams,
     tail,
     top,
     worker,
@@ -54,6 +54,11 @@ SECTIONS = {
 class Sections(click.Group):
     """A group whose help lists its commands by what they are for."""
 
+    def main(self, *args: Any, **settings: Any) -> Any:
+        """Run it, and tell of a disk that is full in one line as of anything else."""
+        with streams.failures_told():
+            return super().main(*args, **settings)
+
     def format_commands(
         self,
         ctx: click.Context,  # noqa: ARG002 - the base class calls it so
@@ -70,9 +75,7 @@ class Sections(click.Group):
 @click.version_option(__version__, prog_name="pydisque")
 def main() -> None:
     """Disque, the distributed at-least-once job queue: run nodes and workers, look after jobs."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # what a terminal cannot show
+    streams.settle()
 
 
 for commands in SECTIONS.values():

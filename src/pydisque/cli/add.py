@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
+from math import ceil
 from typing import IO, Any
 
 import click
+from redis.exceptions import AuthenticationError
 
 from pydisque.cli.bodies import print_json, text_or_base64
 from pydisque.cli.common import EXIT_CODES, asking, errors_told, number, to_ask, told
 from pydisque.cli.lines import batches, size_of
-from pydisque.cli.parameters import as_bytes, as_json, passable, queue
+from pydisque.cli.parameters import (
+    AtLeast,
+    Seconds,
+    as_bytes,
+    as_json,
+    passable,
+    queue,
+    whole_seconds,
+)
 from pydisque.cli.progress import counted, finishing
+from pydisque.cli.streams import standard_input
 from pydisque.client import Client
 from pydisque.errors import DisqueError
 
 
 def _milliseconds(_: click.Context, __: click.Parameter, seconds: float) -> int:
-    return round(seconds * 1000)
+    return ceil(seconds * 1000)
 
 
 @click.command(epilog=EXIT_CODES)
@@ -28,18 +38,18 @@ def _milliseconds(_: click.Context, __: click.Parameter, seconds: float) -> int:
     "-f", "--file", "files", metavar="FILE", multiple=True, type=click.File("rb"),
     help="All of a file is the body of one job; - is standard input.  [may be given often]",
 )  # fmt: skip
-@click.option("--delay", metavar="S", type=click.IntRange(0), help="Seconds until it is queued.")
+@click.option("--delay", metavar="S", type=whole_seconds(), help="Seconds until it is queued.")
 @click.option(
-    "--retry", metavar="S", type=click.IntRange(0),
+    "--retry", metavar="S", type=whole_seconds(),
     help="Seconds until it is queued again unless acknowledged; 0: never, at most once.",
 )  # fmt: skip
-@click.option("--ttl", metavar="S", type=click.IntRange(1), help="Its time to live.  [a day]")
+@click.option("--ttl", metavar="S", type=whole_seconds(1), help="Its time to live.  [a day]")
 @click.option(
     "--replicate", metavar="N", type=click.IntRange(1, 65535), help="How many nodes must have it."
 )
-@click.option("--maxlen", metavar="N", type=click.IntRange(1), help="Only if fewer are queued.")
+@click.option("--maxlen", metavar="N", type=AtLeast(1), help="Only if fewer are queued.")
 @click.option(
-    "--timeout", metavar="S", type=click.FloatRange(0), default=0.2, show_default=True,
+    "--timeout", metavar="S", type=Seconds(), default=0.2, show_default=True,
     callback=_milliseconds, help="Seconds a node may take to copy it to others; 0: no limit.",
 )  # fmt: skip
 @click.option("--async", "asynchronous", is_flag=True, help="Do not wait for the copies.")
@@ -71,13 +81,20 @@ def add(
       tail -F access.log | pydisque add lines --maxlen 100000
     """  # noqa: D301
     passable(**options)
-    given = [*bodies, *(file.read() for file in files)]
+    given = [*bodies, *map(_content, files)]
     with errors_told(), asking(nodes) as client:
         adding = _Adding(client, queue, options, as_json=as_json)
         if given:
             adding.given(given)
         else:
-            adding.lines(sys.stdin.buffer)
+            adding.lines(standard_input())
+
+
+def _content(file: IO[bytes]) -> bytes:
+    try:
+        return file.read()
+    except OSError as error:
+        raise click.FileError(file.name, error.strerror) from None
 
 
 class _Adding:
@@ -103,9 +120,12 @@ class _Adding:
 
     def lines(self, stream: IO[bytes]) -> None:
         """Add each line, and tell how many were."""
-        if stream.isatty():
+        typed = stream.isatty()
+        if typed:
             click.echo("a job a line; Ctrl-D ends", err=True)
-        with counted("added", "job", total=size_of(stream), err=self._as_json) as advance:
+        with counted(
+            "added", "job", total=size_of(stream), err=self._as_json, typed=typed
+        ) as advance:
             for first, lines, size in batches(stream):
                 with finishing():
                     results = self._client.add_jobs(self._queue, lines, **self._options)
@@ -133,5 +153,6 @@ def _refuse_errors(noun: str, first: int, results: Sequence[bytes | Exception]) 
     others = ""
     if len(failed) > 1:
         others = f" and {number(len(failed) - 1, 'other')} up to {noun} {failed[-1][0]}"
-    what = "not added" if isinstance(error, DisqueError) else "not known to be added"
+    refused = isinstance(error, (DisqueError, AuthenticationError))
+    what = "not known to be added" if getattr(error, "sent", not refused) else "not added"
     raise told(error, f"{what}: {noun} {at}{others}: ")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -14,11 +13,15 @@ from pydisque.arguments import is_job_id
 from pydisque.cli import lines
 from pydisque.cli.bodies import print_json
 from pydisque.cli.common import EXIT_CODES, errors_told, every_node, shown, to_ask
-from pydisque.cli.parameters import as_json
+from pydisque.cli.parameters import as_json, whole_seconds
 from pydisque.cli.progress import Complaints, counted, finishing
+from pydisque.cli.streams import standard_input
 from pydisque.client import Client
 from pydisque.command import Command
 from pydisque.errors import BadIDError
+
+# Letters of a line that is no job ID, in the error.
+LONGEST_QUOTED = 80
 
 F = TypeVar("F", bound=Callable[..., Any])
 Make = Callable[[str], Command[int]]
@@ -32,9 +35,14 @@ def _ids_or_dash(_: click.Context, __: click.Parameter, given: tuple[str, ...]) 
 
 def _checked(ids: Iterable[str], first: int | None = None) -> None:
     for number, job_id in enumerate(ids, first or 0):
-        if not is_job_id(job_id):
+        blank = first is not None and not job_id
+        if not (is_job_id(job_id) or blank):
             line = "" if first is None else f"line {number}: "
-            raise click.BadParameter(f"{line}{shown(job_id)} is no job ID")
+            raise click.BadParameter(f"{line}{_quoted(job_id)} is no job ID")
+
+
+def _quoted(text: str) -> str:
+    return shown(text) if len(text) <= LONGEST_QUOTED else f"{shown(text[:LONGEST_QUOTED])}…"
 
 
 def _answer(function: F) -> F:
@@ -65,7 +73,7 @@ def ack(ids: tuple[str, ...], as_json: bool, nodes: tuple[str, ...]) -> None:
 
 @click.command(epilog=EXIT_CODES)
 @click.option(
-    "--delay", metavar="S", type=click.IntRange(0),
+    "--delay", metavar="S", type=whole_seconds(),
     help="Seconds until they come again; a real Disque knows no such thing.",
 )  # fmt: skip
 @_answer
@@ -175,8 +183,9 @@ class _Answers:
         zero_is_fine: bool = False,
     ) -> None:
         """Tell nodes, batch by batch, and people what came of it."""
-        with errors_told(), every_node(nodes) as clients:
-            with counted(self._done, "job", err=as_json) as advance:
+        typed = ids == ("-",) and standard_input().isatty()
+        with errors_told(), every_node(nodes, whole=everywhere) as clients:
+            with counted(self._done, "job", err=as_json, typed=typed) as advance:
                 for batch in _batches(ids):
                     with finishing():
                         results = _results(clients, batch, make, everywhere=everywhere)
@@ -214,10 +223,10 @@ def _batches(ids: tuple[str, ...]) -> Iterator[Sequence[str]]:
     if ids != ("-",):
         yield from (ids[start : start + size] for start in range(0, len(ids), size))
         return
-    for batch in lines.batches(sys.stdin.buffer):
+    for batch in lines.batches(standard_input()):
         texts = [line.strip().decode(errors="backslashreplace") for line in batch.lines]
         _checked(texts, batch.first)
-        yield texts
+        yield [text for text in texts if text]
 
 
 def _results(

@@ -11,7 +11,7 @@ import click
 
 from pydisque.cli.common import number, shown, shown_lines
 from pydisque.envelope import unwrap
-from pydisque.words import hex_dump, json_laid_out
+from pydisque.words import hex_dump, is_text, json_laid_out
 
 # Letters of a body in a line of a table, and bytes of one that is no text to show.
 LONGEST_LINE = 200
@@ -50,10 +50,9 @@ def print_sections(*sections: Section) -> None:
 
 def _readable(body: bytes) -> tuple[str, str]:
     """A body for people, and what it is."""
-    try:
-        text = body.decode()
-    except UnicodeDecodeError:
+    if b"\0" in body or not is_text(body):  # no text has NULs, though UTF-8 may
         return "", as_hex(body)
+    text = body.decode()
     laid_out = json_laid_out(text)
     return ("", text) if laid_out is None else (" of JSON", laid_out)
 

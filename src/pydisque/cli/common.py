@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ from redis.exceptions import (
 )
 
 from pydisque import errors, words
-from pydisque.addresses import parse_addresses
+from pydisque.addresses import Address, parse_addresses
 from pydisque.client import Client
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -80,11 +81,15 @@ def asking(nodes: tuple[str, ...]) -> Client:
 
 
 @contextmanager
-def every_node(nodes: tuple[str, ...], *, sharing: bool = False) -> Iterator[list[Client]]:
+def every_node(
+    nodes: tuple[str, ...], *, sharing: bool = False, whole: bool = True
+) -> Iterator[list[Client]]:
     """A client for each node of the cluster these nodes are of; mostly it has one.
 
-    Nodes on one Valkey all have the same jobs: there is one of them unless `sharing`. When a node
-    fails meanwhile its client moves to another, and so may see what a second one sees.
+    Those that do not answer are told of and left out; if it takes all of them for what is done to
+    be `whole`, the exit code is 1 then. Nodes on one Valkey all have the same jobs: there is one of
+    them unless `sharing`. When a node fails meanwhile its client moves to another, and so may see
+    what a second one sees.
     """
     with ExitStack() as stack:
         first = stack.enter_context(asking(nodes))
@@ -97,13 +102,38 @@ def every_node(nodes: tuple[str, ...], *, sharing: bool = False) -> Iterator[lis
         ]
         if others and not sharing and "pydisque_version" in first.info():
             others = []  # ours have fellows only on a Valkey
-        yield [first, *(stack.enter_context(asking((other,))) for other in others)]
+        clients = [stack.enter_context(asking((other,))) for other in others]
+        reached = _reached(clients)
+        yield [first, *reached]
+    if whole and len(reached) < len(clients):
+        raise click.exceptions.Exit(1)
+
+
+def _reached(clients: list[Client]) -> list[Client]:
+    """Those whose nodes answer; of the others it is told why not."""
+    if not clients:
+        return []
+    with ThreadPoolExecutor(min(len(clients), 16)) as threads:
+        errors = list(threads.map(_trouble, clients))
+    for error in filter(None, errors):
+        click.echo(f"not asked: {shown(str(error))}", err=True)
+    return [client for client, error in zip(clients, errors, strict=True) if error is None]
+
+
+def _trouble(client: Client) -> RedisError | None:
+    try:
+        client.connect()
+    except RedisError as error:
+        return error
+    return None
 
 
 def name_of(client: Client) -> str:
-    """The node a client uses, for people."""
+    """The node a client uses, as its address is written."""
     node = client.connected_node
-    return "" if node is None else f"{node.host}:{node.port}"
+    if node is None:
+        return ""
+    return str(Address(node.host, node.port, path=node.host if "/" in node.host else None))
 
 
 def be_known(clients: list[Client], queue: bytes) -> None:
@@ -134,12 +164,16 @@ def told(error: Exception, where: str = "") -> click.ClickException:
     """An error in one plain line, with what can be done about it."""
     met = (error.__cause__, error)
     hint = next((hint for kind, hint in _HINTS if any(isinstance(e, kind) for e in met)), "")
+    if hint == _PASSWORD and any(text in str(error) for text in _NO_PASSWORD):
+        hint = "; leave the password out of the address"
     unasked = isinstance(error, (ConnectionError, TimeoutError, errors.NoAuthError))
     kind = FailedError if unasked else click.ClickException
     return kind(f"{where}{shown(str(error))}{hint}")
 
 
 _PASSWORD = "; a password goes into the address: --nodes disque://:PASSWORD@HOST:PORT"  # noqa: S105
+_NO_PASSWORD = "no password is set", "without any password configured"
+"""What nodes say that want none."""
 _HINTS: tuple[tuple[type[Exception], str], ...] = (
     (errors.NoAuthError, _PASSWORD),
     (AuthenticationError, _PASSWORD),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 from redis.exceptions import RedisError
 
+from pydisque.cli.common import SILENT
 from pydisque.client import Client
 
 # Seconds to wait for a node, names looked at in one call, calls, and names to offer.
@@ -17,8 +19,9 @@ CALLS = 5
 MOST = 200
 
 
-def queue_names(nodes: str | Iterable[str], start: str) -> list[str]:
+def names_of_queues(nodes: str | Iterable[str], start: str) -> list[str]:
     """Some of the names that begin so; none if no node answers at once."""
+    logging.getLogger("pydisque").addHandler(SILENT)  # nothing is written between what is typed
     patience: dict[str, Any] = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), PATIENCE)
     try:
         with Client(nodes, deadline=PATIENCE, **patience) as client:

@@ -23,9 +23,10 @@ from pydisque.cli.common import (
     to_ask,
 )
 from pydisque.cli.letters import Choice, Wanted, choosing, chosen
-from pydisque.cli.parameters import job_id, passable
+from pydisque.cli.parameters import AtLeast, job_id, passable, queue_names, whole_seconds
 from pydisque.cli.progress import counted
 from pydisque.cli.tables import Table
+from pydisque.dead_letters import encoded
 
 if TYPE_CHECKING:
     from pydisque.client import Client
@@ -53,11 +54,19 @@ def dead() -> None:
 
 
 @dead.command("list", epilog=EXIT_CODES)
-@click.argument("queue", required=False)
-@click.option("--dead-queue", metavar="NAME", help="The letters lie in this queue.")
+@click.argument("queue", required=False, shell_complete=queue_names)
+@click.option(
+    "--dead-queue", metavar="NAME", shell_complete=queue_names,
+    help="The letters lie in this queue.",
+)  # fmt: skip
 @click.option("--error", metavar="TEXT", help="Only letters whose error has this text.")
 @click.option(
-    "--count", default=100, show_default=True, type=click.IntRange(1), help="At most so many."
+    "--count",
+    metavar="N",
+    default=100,
+    show_default=True,
+    type=AtLeast(1),
+    help="At most so many.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with the body.")
 @to_ask
@@ -105,7 +114,8 @@ def _wanted_in_list(
 
     wanted = Wanted.by(queue, dead_queue, error)
     if wanted is not None:
-        be_known(clients, dead_letters.encoded(wanted.dead_queue))
+        if queue is None or all(client.qstat(encoded(queue)) is None for client in clients):
+            be_known(clients, encoded(wanted.dead_queue))
         return [wanted]
     names = {name for client in clients for name in dead_letters.dead_queues(client)}
     return [Wanted(None, name, error or "") for name in sorted(names)]
@@ -119,7 +129,7 @@ def _listed(clients: list[Client], wanted: Wanted, count: int) -> tuple[list[Fil
     queued = 0
     for client in clients:
         if wanted.everything:
-            queued += client.qlen(dead_letters.encoded(wanted.dead_queue))
+            queued += client.qlen(encoded(wanted.dead_queue))
             batches: Iterable[list[Filed]] = [
                 dead_letters.peek(client, wanted.dead_queue, count) if count else []
             ]
@@ -139,15 +149,17 @@ def _died(filed: Filed) -> str:
 
 def _print_table(letters: list[Filed]) -> None:
     names = ("id", "queue", "died", "nacks", "redelivered", "error")
-    Table(names, numbers=("nacks", "redelivered"), cut_last=True).print(map(_row, letters))
+    Table(names, numbers=("nacks", "redelivered"), cut=("queue", "error")).print(map(_row, letters))
 
 
 def _row(filed: Filed) -> tuple[str, ...]:
     letter = filed.letter
     if letter is None:
-        return filed.id, "", "", "", "", f"no dead letter, but a job of {filed.dead_queue}"
+        dead_queue = shown(encoded(filed.dead_queue))
+        return filed.id, "", "", "", "", f"no dead letter, but a job of {dead_queue}"
     counters = str(letter.nacks), str(letter.additional_deliveries)
-    return filed.id, letter.queue, letter.at.replace("+00:00", "Z"), *counters, letter.error
+    died = letter.at.replace("+00:00", "Z")
+    return filed.id, shown(encoded(letter.queue)), died, *counters, letter.error
 
 
 # show
@@ -181,10 +193,12 @@ def show(job_id: str, as_json: bool, nodes: tuple[str, ...]) -> None:
 def _as_dict(filed: Filed) -> dict[str, Any]:
     """All of a letter as JSON knows it; a body that is no text goes by another name."""
     letter = filed.letter
-    told: dict[str, Any] = {"id": filed.id, "dead_queue": filed.dead_queue}
+    told: dict[str, Any] = {"id": filed.id}
+    told |= text_or_base64("dead_queue", encoded(filed.dead_queue))
     if letter is not None:
         told |= letter._asdict()
-        del told["body"]
+        del told["body"], told["queue"]
+        told |= text_or_base64("queue", encoded(letter.queue))
         told |= {"id": filed.id, "job_id": letter.id, "headers": dict(letter.headers)}
     return told | text_or_base64("body", filed.body if letter is None else letter.body)
 
@@ -194,8 +208,8 @@ def _print_story(filed: Filed) -> None:
     assert letter is not None  # noqa: S101
     for name, value in (
         ("id", filed.id),
-        ("dead queue", filed.dead_queue),
-        ("queue", letter.queue),
+        ("dead queue", encoded(filed.dead_queue)),
+        ("queue", encoded(letter.queue)),
         ("job", letter.id),
         ("died", letter.at),
         ("nacks", str(letter.nacks)),
@@ -211,12 +225,17 @@ def _print_story(filed: Filed) -> None:
 
 @dead.command(epilog=EXIT_CODES)
 @choosing
-@click.option("--count", metavar="N", type=click.IntRange(1), help="At most so many.")
-@click.option("--to", metavar="QUEUE", help="Put the jobs into this queue instead of their own.")
-@click.option("--delay", metavar="S", type=click.IntRange(0), help="Seconds until they are queued.")
-@click.option("--ttl", metavar="S", type=click.IntRange(1), help="Their TTL.  [default: a day]")
+@click.option("--count", metavar="N", type=AtLeast(1), help="At most so many.")
 @click.option(
-    "--retry", metavar="S", type=click.IntRange(0), help="Their RETRY.  [default: that of ADDJOB]"
+    "--to",
+    metavar="QUEUE",
+    shell_complete=queue_names,
+    help="Put the jobs into this queue instead of their own.",
+)
+@click.option("--delay", metavar="S", type=whole_seconds(), help="Seconds until they are queued.")
+@click.option("--ttl", metavar="S", type=whole_seconds(1), help="Their TTL.  [default: a day]")
+@click.option(
+    "--retry", metavar="S", type=whole_seconds(), help="Their RETRY.  [default: that of ADDJOB]"
 )
 @to_ask
 def replay(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from math import ceil
 from typing import Any
 
 import click
@@ -26,7 +27,7 @@ from pydisque.cli.common import (
     shown,
     to_ask,
 )
-from pydisque.cli.parameters import as_json, at_most_one, job_ids, queue, queues, raw
+from pydisque.cli.parameters import Seconds, as_json, at_most_one, job_ids, queue, queues, raw
 from pydisque.cli.progress import Complaints
 from pydisque.cli.tables import Table, duration, print_pairs
 from pydisque.client import Client, ReceivedJob
@@ -47,7 +48,7 @@ MOMENT = 500
     help="At most so many.",
 )  # fmt: skip
 @click.option(
-    "--timeout", metavar="S", type=click.FloatRange(0),
+    "--timeout", metavar="S", type=Seconds(),
     help="Seconds to wait for a job; 0: for ever.  [default: do not wait]",
 )  # fmt: skip
 @click.option("--ack", is_flag=True, help="Acknowledge them once they are written.")
@@ -79,7 +80,7 @@ def get(
       while pydisque get mail --timeout 0 --raw --ack; do :; done
     """  # noqa: D301
     at_most_one(json=as_json, raw=raw)
-    with errors_told(), every_node(nodes) as clients:
+    with errors_told(), every_node(nodes, whole=False) as clients:
         for client, wait in _looks(clients, timeout):
             if jobs := client.get_jobs(queues, count=count, **wait):
                 _hand_over(client, jobs, ack=ack, as_json=as_json, raw=raw)
@@ -93,7 +94,7 @@ def _looks(clients: list[Client], timeout: float | None) -> Iterator[tuple[Clien
         yield from ((client, {"nohang": True}) for client in clients)
     if timeout is not None or len(clients) > 1:
         # A node that is waited on gets jobs from the others; perhaps they are on their way to it.
-        milliseconds = MOMENT if timeout is None else round(timeout * 1000)
+        milliseconds = MOMENT if timeout is None else ceil(timeout * 1000)
         yield clients[0], {"timeout": milliseconds}
 
 
@@ -122,7 +123,7 @@ def _print_taken(jobs: list[ReceivedJob], *, as_json: bool, raw: bool) -> None:
              in_a_line(job.body))
             for job in jobs
         ]  # fmt: skip
-        Table(names, numbers=("nacks", "redelivered"), cut_last=True).print(rows)
+        Table(names, numbers=("nacks", "redelivered"), cut=("queue", "body")).print(rows)
 
 
 def _taken_as_dict(job: ReceivedJob) -> dict[str, Any]:
@@ -171,9 +172,9 @@ def peek(
         print_raw(job.body for job in jobs)
     elif jobs:
         rows = [(job.id.decode(), in_a_line(job.body)) for job in jobs]
-        Table(("id", "body"), cut_last=True).print(rows)
-    if not jobs:
-        raise click.exceptions.Exit(1)
+        Table(("id", "body"), cut=("body",)).print(rows)
+    else:
+        click.echo("no jobs")
 
 
 def _peeked(clients: list[Client], queue: bytes, count: int, *, newest: bool) -> list[Job]:
@@ -206,7 +207,7 @@ def show(ids: tuple[str, ...], as_json: bool, raw: bool, nodes: tuple[str, ...])
     """  # noqa: D301
     at_most_one(json=as_json, raw=raw)
     unknown = Complaints()
-    with errors_told(), every_node(nodes) as clients:
+    with errors_told(), every_node(nodes, whole=False) as clients:
         for number, job_id in enumerate(ids):
             info = _known(clients, job_id)
             if info is None:

@@ -13,7 +13,7 @@ import click
 from pydisque.cli.bodies import fields_as_dict, in_a_line, print_json
 from pydisque.cli.common import EXIT_CODES, errors_told, every_node, name_of, shown, to_ask
 from pydisque.cli.get import due
-from pydisque.cli.parameters import as_json, at_most_one, maybe_queue
+from pydisque.cli.parameters import AtLeast, as_json, at_most_one, maybe_queue
 from pydisque.cli.progress import counted
 from pydisque.cli.tables import Table, duration
 from pydisque.client import Client
@@ -29,7 +29,7 @@ STATES = ("queued", "active", "acked", "wait-repl")
 @maybe_queue
 @click.option("--state", "states", multiple=True, type=click.Choice(STATES), help="Only these.")
 @click.option(
-    "--limit", metavar="N", default=100, show_default=True, type=click.IntRange(0),
+    "--limit", metavar="N", default=100, show_default=True, type=AtLeast(0),
     help="At most so many; 0: all.",
 )  # fmt: skip
 @as_json
@@ -89,7 +89,7 @@ def _print(pages: Iterator[Page], limit: int | None, *, as_json: bool, only_ids:
     """Print so many jobs, page by page; whether there are more."""
     table = Table(
         ("id", "queue", "state", "nacks", "redelivered", "ttl", "next", "body"),
-        numbers=("nacks", "redelivered"), cut_last=True,
+        numbers=("nacks", "redelivered"), cut=("queue", "body"),
     )  # fmt: skip
     done = 0
     with _listed() as advance:

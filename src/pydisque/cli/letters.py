@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from pydisque.cli.common import be_known, number, shown
-from pydisque.cli.parameters import job_ids
+from pydisque.cli.parameters import job_ids, queue_names
+from pydisque.dead_letters import encoded
 
 if TYPE_CHECKING:
     from pydisque.client import Client
@@ -52,8 +53,18 @@ def choosing(function: F) -> F:
     """The arguments with which letters are chosen."""
     for option in (
         click.option("--error", metavar="TEXT", help="Only letters whose error has this text."),
-        click.option("--dead-queue", metavar="NAME", help="The letters lie in this queue."),
-        click.option("--queue", metavar="NAME", help="All letters of jobs of this queue."),
+        click.option(
+            "--dead-queue",
+            shell_complete=queue_names,
+            metavar="NAME",
+            help="The letters lie in this queue.",
+        ),
+        click.option(
+            "--queue",
+            shell_complete=queue_names,
+            metavar="NAME",
+            help="All letters of jobs of this queue.",
+        ),
         click.argument("ids", metavar="[ID]...", nargs=-1, callback=job_ids),
     ):
         function = option(function)
@@ -134,4 +145,4 @@ class Choice:
                 yield client, [filed for filed in fresh if wanted.match(filed)]
         if others:
             text = f"no dead letters, and left alone: {number(others, 'job')} in"
-            click.echo(f"{text} {shown(wanted.dead_queue)}", err=True)
+            click.echo(f"{text} {shown(encoded(wanted.dead_queue))}", err=True)

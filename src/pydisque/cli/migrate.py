@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pydisque.cli.common import DEADLINE, errors_told, number, shown
+from pydisque.cli.parameters import queue_names
 
 if TYPE_CHECKING:
     from pydisque.client import Client
@@ -40,7 +41,10 @@ def _nodes(_: click.Context, __: click.Parameter, given: str) -> str:
 @click.option(
     "--to", "target", metavar="TARGET", required=True, callback=_nodes, help="Where to move them."
 )
-@click.option("--queue", "queues", metavar="NAME", multiple=True, help="Only the jobs of this.")
+@click.option(
+    "--queue", "queues", metavar="NAME", multiple=True, shell_complete=queue_names,
+    help="Only the jobs of this.",
+)  # fmt: skip
 @click.option(
     "--active",
     type=click.Choice(["wait", "move", "skip"]),
@@ -97,7 +101,8 @@ def migrate(
     Those to be delivered at most once that were handed out are always left.
 
     Ctrl-C ends it after the jobs that are under way. The exit code is 0 when all that was to be
-    moved is, 1 when something is left or may be at both, 2 for wrong options.
+    moved is, 1 when something is left or may be at both, 2 for wrong options, 3 when no node could
+    be asked.
 
     \b
     Examples:

@@ -19,7 +19,12 @@ _WORD = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 # Commands with a password among their words; ours to hide, as a real Disque shows it.
 _SECRET = {b"AUTH", b"HELLO"}
+# Parameters of CONFIG SET that are one.
+_PASSWORDS = {b"REQUIREPASS", b"MASTERAUTH"}
 _HIDDEN = b"(hidden)"
+
+# Seconds after which it is looked again whether there is something to read.
+QUIET = 60
 
 
 @click.command(epilog=EXIT_CODES)
@@ -59,6 +64,8 @@ def _lines(client: Client) -> Iterator[bytes]:
         link.read_response()
         click.echo(f"watching {name_of(client)} (Ctrl-C stops)", err=True)
         while True:
+            while not link.can_read(timeout=QUIET):
+                pass  # nobody says anything to the node
             yield link.read_response()
     finally:
         link.disconnect()
@@ -66,10 +73,14 @@ def _lines(client: Client) -> Iterator[bytes]:
 
 def _discreet(line: bytes) -> bytes:
     """The line without a password."""
-    words = _WORD.findall(line)
-    if not (words and words[0][1:-1].upper() in _SECRET and len(words) > 1):
+    found = list(_WORD.finditer(line))
+    words = [each[0][1:-1].upper() for each in found]
+    shown_words = 1 if words and words[0] in _SECRET else len(words)
+    if words[:2] == [b"CONFIG", b"SET"] and len(words) > 2 and words[2] in _PASSWORDS:
+        shown_words = 3
+    if shown_words >= len(words):
         return line
-    return line[: line.index(words[0]) + len(words[0])] + b" " + _HIDDEN
+    return line[: found[shown_words - 1].end()] + b" " + _HIDDEN
 
 
 def _as_dict(line: bytes) -> dict[str, Any]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from math import ceil
 from typing import Any, TypeVar
 
 import click
 
 from pydisque import commands
-from pydisque.arguments import is_job_id
+from pydisque.arguments import LARGEST, is_job_id
 from pydisque.cli.common import shown
-from pydisque.cli.completion import queue_names
+from pydisque.cli.completion import names_of_queues
 from pydisque.dead_letters import encoded
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -28,6 +29,48 @@ def job_ids(_: click.Context, __: click.Parameter, given: Any) -> Any:
 
 
 job_id = click.argument("job_id", metavar="ID", callback=job_ids)
+
+
+MOST_SECONDS = 2**31 - 1
+"""The longest time that can be given: 68 years."""
+
+
+class Seconds(click.FloatRange):
+    """A time in seconds, to the millisecond: a part of one counts as one."""
+
+    def __init__(self, least: float = 0) -> None:
+        """Of so many at least."""
+        super().__init__(least)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Take it if it is a time."""
+        seconds = super().convert(value, param, ctx)
+        if not seconds <= MOST_SECONDS:  # nor if it is no number
+            self.fail(f"{value} is not in the range x<={MOST_SECONDS}.", param, ctx)
+        return ceil(seconds * 1000) / 1000
+
+
+class AtLeast(click.IntRange):
+    """A whole number; the help says what is the least, and the most is beyond anybody's need."""
+
+    def __init__(self, least: int, most: int = LARGEST) -> None:
+        """Of so many at least."""
+        super().__init__(least)
+        self._most = most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Take it if it is such a number."""
+        number = super().convert(value, param, ctx)
+        if number > self._most:
+            self.fail(f"{value} is not in the range x<={self._most}.", param, ctx)
+        return int(number)
+
+
+def whole_seconds(least: int = 0) -> AtLeast:
+    """A time in whole seconds, as Disque wants most of them."""
+    return AtLeast(least, MOST_SECONDS)
 
 
 def passable(**options: Any) -> None:
@@ -48,14 +91,15 @@ def as_bytes(_: click.Context, __: click.Parameter, given: Any) -> Any:
     return None if given is None else encoded(given)
 
 
-def _names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+def queue_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """Names of queues that begin so, if a node says soon what it has."""
-    given = ctx.params.get("nodes") or os.environ.get("DISQUE_NODES") or "localhost:7711"
-    return queue_names(given, incomplete)
+    asked = ctx.params.get("nodes") or ctx.params.get("source")
+    given = asked or os.environ.get("DISQUE_NODES") or "localhost:7711"
+    return names_of_queues(given, incomplete)
 
 
 def _queue(name: str, **settings: Any) -> Callable[[F], F]:
-    return click.argument(name, callback=as_bytes, shell_complete=_names, **settings)
+    return click.argument(name, callback=as_bytes, shell_complete=queue_names, **settings)
 
 
 queue = _queue("queue")

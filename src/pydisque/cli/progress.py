@@ -26,7 +26,12 @@ class Advance(Protocol):
 
 @contextmanager
 def counted(
-    what: str, noun: str = "", *, total: int | None = None, err: bool = False
+    what: str,
+    noun: str = "",
+    *,
+    total: int | None = None,
+    err: bool = False,
+    typed: bool = False,
 ) -> Iterator[Advance]:
     """Count what is done: on a terminal meanwhile, and with a noun in the end, however it ends.
 
@@ -35,12 +40,14 @@ def counted(
         noun: What they are. Without it nothing is told in the end.
         total: The whole, if it is known; then there is a bar.
         err: Tell it on standard error in the end, as lines are written meanwhile.
+        typed: Show nothing meanwhile, as somebody types there.
     """
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import Progress  # noqa: PLC0415
 
     console = Console(stderr=True)
-    hidden = not console.is_terminal or (err and sys.stdout.isatty())  # where lines are written
+    lines = err and sys.stdout.isatty()  # are written where it would be shown
+    hidden = not console.is_terminal or lines or typed
     progress = Progress(
         *_columns(total), console=console, transient=True, disable=hidden, redirect_stdout=False
     )

@@ -21,7 +21,7 @@ from pydisque.cli.common import (
     shown,
     to_ask,
 )
-from pydisque.cli.parameters import as_json, maybe_queue, queue, queues
+from pydisque.cli.parameters import AtLeast, as_json, maybe_queue, queue, queues
 from pydisque.cli.progress import counted, finishing
 from pydisque.cli.tables import Table, duration, print_pairs
 from pydisque.client import Client
@@ -93,7 +93,10 @@ _KEYS = {
     "--limit", metavar="N", default=100, show_default=True, type=click.IntRange(1, 100_000),
     help="At most so many.",
 )  # fmt: skip
-@click.option("--min-len", metavar="N", default=0, type=click.IntRange(0), help="Only longer ones.")
+@click.option(
+    "--min-len", metavar="N", default=0, type=AtLeast(0),
+    help="Only those of at least this length.",
+)  # fmt: skip
 @as_json
 @to_ask
 def list_queues(
@@ -142,7 +145,7 @@ def _order(key: str) -> Callable[[Stats], Any]:
 
 def _print_queues(rows: list[Stats]) -> None:
     names = ("queue", "len", "in", "out", "blocked", "age", "idle", "pause")
-    table = Table(names, numbers=names[1:7])
+    table = Table(names, numbers=names[1:7], cut=("queue",))
     table.print(
         (shown(s["name"]), s["len"], s["jobs_in"], s["jobs_out"], s["blocked"],
          duration(s["age"]), duration(s["idle"]), "" if s["pause"] == "none" else s["pause"])
@@ -207,12 +210,12 @@ def _node_stats(client: Client) -> dict[str, Any]:
 
 
 def _print_nodes(told: list[dict[str, Any]]) -> None:
-    for name in told[0]:
-        values = [each[name] for each in told]
-        texts = (
-            [duration(v) for v in values] if name == "uptime" else [shown(str(v)) for v in values]
-        )
-        click.echo(f"{name.replace('_', ' '):20}" + "".join(f"{t:22}" for t in texts).rstrip())
+    names, *figures = ([key, *(each[key] for each in told)] for key in told[0])
+    table = Table(names)
+    table.print(
+        (key.replace("_", " "), *(duration(v) if key == "uptime" else v for v in values))
+        for key, *values in figures
+    )
 
 
 # pause and resume

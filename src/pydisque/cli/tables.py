@@ -9,7 +9,7 @@ import click
 from pydisque import words
 from pydisque.cli.common import shown
 
-# Cells that what may be cut gets at least on a narrow terminal.
+# Cells that each of what may be cut gets at least on a narrow terminal.
 NARROWEST = 16
 
 _GAP = "  "
@@ -18,19 +18,20 @@ _GAP = "  "
 class Table:
     """A table that is printed piece by piece, with its head above the first.
 
-    Nothing is folded, as IDs are copied and programs read lines. What is last may be cut: to the
-    width of a terminal, and only there.
+    Nothing is folded, as IDs are copied and programs read lines. Names and bodies are cut, so that
+    lines fit the width of a terminal, and only there.
     """
 
     def __init__(
-        self, names: Sequence[str], *, numbers: Collection[str] = (), cut_last: bool = False
+        self, names: Sequence[str], *, numbers: Collection[str] = (), cut: Collection[str] = ()
     ) -> None:
-        """Make a table with these columns, some of them numbers."""
+        """Make a table with these columns, some of them numbers, and some that may be `cut`."""
         from rich.console import Console  # noqa: PLC0415
 
         self._console = Console(highlight=False)
         self._numbers = [name in numbers for name in names]
-        self._cut = cut_last and self._console.is_terminal
+        on_terminal = self._console.is_terminal
+        self._cut = [at for at, name in enumerate(names) if on_terminal and name in cut]
         self._head: Sequence[str] | None = names
         self._widths = [len(name) for name in names]
 
@@ -52,24 +53,28 @@ class Table:
 
         for row in cells:
             self._widths = [max(w, cell_len(c)) for w, c in zip(self._widths, row, strict=True)]
+        if self._cut:
+            self._fit()
+
+    def _fit(self) -> None:
+        """Share out among what may be cut the room that the other columns leave."""
+        others = (width for at, width in enumerate(self._widths) if at not in self._cut)
+        room = self._console.width - sum(others) - len(_GAP) * (len(self._widths) - 1)
+        for following, at in zip(reversed(range(len(self._cut))), self._cut, strict=True):
+            most = max(room - NARROWEST * following, NARROWEST)
+            self._widths[at] = min(self._widths[at], most)
+            room -= self._widths[at]
 
     def _line(self, row: Sequence[str]) -> str:
-        from rich.cells import cell_len  # noqa: PLC0415
+        from rich.cells import cell_len, set_cell_size  # noqa: PLC0415
 
         padded = []
         for cell, width, is_number in zip(row, self._widths, self._numbers, strict=True):
             blanks = " " * (width - cell_len(cell))
-            padded.append(blanks + cell if is_number else cell + blanks)
-        line = _GAP.join(padded).rstrip()
-        return self._shortened(line) if self._cut else line
-
-    def _shortened(self, line: str) -> str:
-        """The line on a terminal, of which only the last column is cut."""
-        from rich.cells import cell_len, set_cell_size  # noqa: PLC0415
-
-        others = sum(width + len(_GAP) for width in self._widths[:-1])
-        room = max(self._console.width, others + NARROWEST)
-        return line if cell_len(line) <= room else f"{set_cell_size(line, room - 1)}…"
+            whole = cell_len(cell) <= width
+            text = cell if whole else f"{set_cell_size(cell, width - 1)}…"
+            padded.append(blanks + text if is_number else text + blanks)
+        return _GAP.join(padded).rstrip()
 
 
 def print_pairs(pairs: Iterable[tuple[str, object]]) -> None:

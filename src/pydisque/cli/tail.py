@@ -9,13 +9,13 @@ import click
 
 from pydisque.cli.bodies import body_as_dict, in_a_line, print_json, print_raw
 from pydisque.cli.common import EXIT_CODES, errors_told, every_node, number, to_ask
-from pydisque.cli.parameters import as_json, at_most_one, queue, raw
+from pydisque.cli.parameters import Seconds, as_json, at_most_one, queue, raw
 from pydisque.cli.tables import Table
 from pydisque.client import Client
 from pydisque.replies import Job
 
 # Jobs looked at in one go, and IDs remembered so that no job is told twice.
-PAGE = 100
+PAGE = 1000
 REMEMBERED = 10_000
 
 
@@ -26,7 +26,7 @@ REMEMBERED = 10_000
     type=click.IntRange(0, 10_000), help="So many of those that are queued already.",
 )  # fmt: skip
 @click.option(
-    "--interval", metavar="S", default=0.5, show_default=True, type=click.FloatRange(0.01),
+    "--interval", metavar="S", default=0.5, show_default=True, type=Seconds(0.01),
     help="Seconds between two looks.",
 )  # fmt: skip
 @as_json
@@ -43,7 +43,7 @@ def tail(
     """Show jobs as they are queued in QUEUE, until Ctrl-C. None is taken.
 
     A job that is taken by a worker between two looks is not seen; how many were missed is told in
-    between. The queue need not be there yet.
+    between, and how many came at once beyond a thousand. The queue need not be there yet.
 
     \b
     Examples:
@@ -53,9 +53,9 @@ def tail(
     """  # noqa: D301
     at_most_one(json=as_json, raw=raw)
     seen = 0
-    table = Table(("id", "body"), cut_last=True)
+    table = Table(("id", "body"), cut=("body",))
     try:
-        with errors_told(), every_node(nodes) as clients:
+        with errors_told(), every_node(nodes, whole=False) as clients:
             watches = [_Watch(client, queue, before) for client in clients]
             while True:
                 for watch in watches:
@@ -98,10 +98,14 @@ class _Watch:
         self._jobs_in = jobs_in
         if first:
             return self._fresh(self._before)
-        fresh = self._fresh(min(came, PAGE))
-        if missed := came - len(fresh):
-            text = "not shown, as they came again or are gone already"
-            click.echo(f"{text}: {number(missed, 'job')}", err=True)
+        looked_for = min(came, PAGE)
+        fresh = self._fresh(looked_for)
+        for missed, why in (
+            (came - looked_for, "so many came at once"),
+            (looked_for - len(fresh), "they came again or are gone already"),
+        ):
+            if missed:
+                click.echo(f"not shown, as {why}: {number(missed, 'job')}", err=True)
         return fresh
 
     def _fresh(self, count: int) -> list[Job]:
