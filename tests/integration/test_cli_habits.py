@@ -248,6 +248,21 @@ def test_help(command):
     assert [each for each in wanted if each not in said] == []
 
 
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_help_of_all(command):
+    """No command is without examples, the meaning of its exit codes, and of each option."""
+    said = " ".join(run([], *command.split(), "--help").text.split())
+    assert [each for each in ("Examples:", "Exit code: 0 when") if each not in said] == []
+    options = [each for each in COMMANDS[command].params if isinstance(each, click.Option)]
+    assert [each.name for each in options if not each.help] == []
+
+
+def test_those_that_answer_programs():
+    """Whatever tells people something tells it to programs as well, if they want."""
+    silent = {"serve", "worker", "dashboard", "demo", "dump"}  # dump writes JSON anyway
+    assert {name for name in COMMANDS if "as_json" not in parameters(name)} == silent
+
+
 def test_the_help_has_every_command():
     """What can be run is listed, each once."""
     listed = [command.name for commands in SECTIONS.values() for command in commands]

@@ -103,6 +103,21 @@ def test_check_of_a_sound_directory(kept):
     assert files(kept) == before
 
 
+def test_what_programs_are_told(kept, tmp_path):
+    """Check, and load, tell the same as JSON, of what is damaged too."""
+    told = json.loads(run("check", kept, "--json").stdout)
+    assert (told["jobs"], told["queues"], told["problems"]) == ({"active": 3, "queued": 4}, 3, [])
+    assert told["paused"] == [{"name": "held", "pause": "in"}]
+    done = run("load", tmp_path / "new", "--json", stdin=b"\n".join(dumped(kept)) + b"\n")
+    nothing = {"jobs": 0, "queues": 0}
+    loaded = {"loaded": {"jobs": 7, "queues": 3}, "skipped": nothing, "renamed": {}}
+    assert json.loads(done.stdout) == loaded
+    change(kept, "UPDATE record SET data = ? WHERE number = 2", b"nonsense")
+    damaged = run("check", kept, "--json")
+    assert damaged.returncode == 1
+    assert json.loads(damaged.stdout)["problems"]
+
+
 def test_dump_of_a_sound_directory(kept):
     """Dump writes a head, the queues and the jobs by age, and changes not a byte either."""
     before = files(kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -585,6 +586,8 @@ def test_dry_run(server, source, target, queue, migrate):
     head, line = result.stdout.splitlines()[:2]
     assert head.split()[:4] == ["queue", "queued", "delayed", "active"]
     assert line.split()[:4] == [queue, "2", "1", "0"]
+    told = json.loads(migrate("--dry-run", "--json").stdout)
+    assert told | {"name": queue, "queued": 2, "delayed": 1, "active": 0, "pause": "none"} == told
     assert sorted(map(str, (info.id for info in infos(server.addresses, queue)))) == before
     assert infos(address(target), queue) == []
 
@@ -594,6 +597,18 @@ def test_nothing_to_move(migrate):
     assert migrate("--dry-run").stdout == "no jobs\n"
     result = migrate()
     assert (result.returncode, result.stdout, result.stderr) == (0, "moved: 0 jobs\n", "")
+
+
+def test_what_programs_are_told(source, queue, migrate):
+    """With --json standard output is one object: what was moved, what is left, what is in doubt."""
+    source.add_jobs(queue, ["a", "b"])
+    source.add_job(queue, "later", delay=600)
+    done = migrate("--json", "--queue", queue)
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["moved"]["queued"], told["moved"]["delayed"]) == (0, 2, 1)
+    assert set(told["left"].values()) == {0}
+    assert (told["in_doubt"], told["overtaken"]) == ([], 0)
+    assert done.stderr.startswith("moved: 3 jobs")
 
 
 def test_onto_itself(server):

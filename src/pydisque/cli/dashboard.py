@@ -26,7 +26,9 @@ EXTRA = {"jinja2", "starlette", "uvicorn"}
 MOST_REQUESTS = 200
 
 
-@click.command()
+@click.command(
+    epilog="Exit code: 0 when it was told to stop, 1 when it cannot run, 2 for wrong options."
+)
 @click.option(
     "--host", metavar="HOST", default="127.0.0.1", show_default=True, help="Where to listen."
 )

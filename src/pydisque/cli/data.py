@@ -14,63 +14,79 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from pydisque.cli import stores
-from pydisque.cli.common import number, shown
-from pydisque.cli.tables import print_pairs
+from pydisque.cli.bodies import print_json
+from pydisque.cli.common import number
+from pydisque.cli.lines import size_of
+from pydisque.cli.parameters import as_json
+from pydisque.cli.progress import Advance, busy, counted
 
 if TYPE_CHECKING:
     from pydisque.node.data_directory import Findings
-    from pydisque.node.intake import Count
+    from pydisque.node.intake import Intake
     from pydisque.node.replay import Replay
     from pydisque.node.valkey.place import Place
 
 
-@click.command()
+_EXIT_CODES = (
+    "Exit code: 0 when it is done and all is sound, 1 when something is damaged or could not be "
+    "read or written, 2 for wrong options."
+)
+
+
+@click.command(epilog=_EXIT_CODES)
 @stores.STORE
-def check(store: Place | str) -> None:
+@as_json
+def check(store: Place | str, as_json: bool) -> None:
     """Check a data directory, every page, record and job, or all jobs and queues in a Valkey.
 
     Nothing in it is changed, and nodes may be running on it. All that is wrong is told, a line
-    each, and then the exit code is 1.
+    each.
 
     \b
     Examples:
       pydisque check /var/lib/pydisque
       pydisque check valkey://localhost:6379
+      pydisque check /var/lib/pydisque --json | jq -r .problems[]
     """  # noqa: D301
     if isinstance(store, str):
-        _check(store)
+        _check(store, as_json=as_json)
     else:
-        stores.check(store)
+        stores.check(store, as_json=as_json)
 
 
-def _check(directory: str) -> None:
+def _check(directory: str, *, as_json: bool) -> None:
     from pydisque.node.dump import moment  # noqa: PLC0415
 
     findings = _examine(directory)
     state, sizes = findings.state, findings.sizes
     states = Counter(job.state.decode() for job in state.jobs.values())
-    paused = [
-        f"{shown(q.name)} ({q.pause.decode()})" for q in state.queues.values() if q.pause != b"none"
-    ]
-    for problem in findings.problems:
-        click.echo(problem)
-    print_pairs(
-        [
-            ("node", findings.node_id.decode("ascii", "replace") or "none yet"),
-            ("last commit", moment(state.now) if state.now else "none yet"),
-            ("jobs", f"{len(state.jobs)}: {states['queued']} queued, {states['active']} active"),
-            ("queues", f"{len(state.queues)}: {', '.join(paused) or 'none'} paused"),
-            ("records", str(findings.records)),
-            ("files", ", ".join(f"{file} {size} bytes" for file, size in sizes.items())),
-            ("pages", f"{findings.pages}, of them {findings.free_pages} free"),
-        ]
-    )
-    if findings.problems:
-        told = number(len(findings.problems), "problem")
-        raise click.ClickException(f"{directory}: damaged: {told} above")
+    paused = [(q.name, q.pause.decode()) for q in state.queues.values() if q.pause != b"none"]
+    node_id = findings.node_id.decode("ascii", "replace") or None
+    last_commit = moment(state.now) if state.now else None
+    facts = {
+        "node": node_id or "none yet",
+        "last commit": last_commit or "none yet",
+        "jobs": f"{len(state.jobs)}: {states['queued']} queued, {states['active']} active",
+        "queues": f"{len(state.queues)}: {stores.paused_shown(paused)} paused",
+        "records": str(findings.records),
+        "files": ", ".join(f"{file} {size} bytes" for file, size in sizes.items()),
+        "pages": f"{findings.pages}, of them {findings.free_pages} free",
+    }
+    told = {
+        "node": node_id,
+        "last_commit": last_commit,
+        "jobs": dict(states),
+        "queues": len(state.queues),
+        "paused": stores.paused_as_dicts(paused),
+        "records": findings.records,
+        "files": dict(sizes),
+        "pages": findings.pages,
+        "free_pages": findings.free_pages,
+    }
+    stores.report(directory, findings.problems, facts, told, as_json=as_json)
 
 
-@click.command()
+@click.command(epilog=_EXIT_CODES)
 @stores.STORE
 @click.option(
     "-o",
@@ -127,19 +143,23 @@ def _write(output: str | None, state: Replay, node_id: bytes) -> None:
     from pydisque.node.dump import lines  # noqa: PLC0415
 
     try:
-        with _written(output) as file:
-            file.writelines(lines(state, node_id))
+        typed = output is None and sys.stdout.isatty()  # the lines are seen themselves
+        with _written(output) as file, counted("written", typed=typed) as advance:
+            for line in lines(state, node_id):
+                file.write(line)
+                advance(1)
     except BrokenPipeError:
         raise
     except OSError as error:
         raise click.ClickException(f"cannot write the dump: {error}") from None
 
 
-@click.command()
+@click.command(epilog=_EXIT_CODES)
 @stores.STORE
 @click.argument("file", type=click.File("rb"), default="-")
 @click.option("-v", "--verbose", is_flag=True, help="Tell of each job that got a new ID which.")
-def load(store: Place | str, file: BinaryIO, verbose: bool) -> None:
+@as_json
+def load(store: Place | str, file: BinaryIO, verbose: bool, as_json: bool) -> None:
     """Add the jobs and queues of a dump to a data directory or a Valkey.
 
     The dump is read from FILE or standard input. A line that is wrong is told, and nothing is
@@ -158,34 +178,49 @@ def load(store: Place | str, file: BinaryIO, verbose: bool) -> None:
       pydisque dump /mnt/old | pydisque load /var/lib/pydisque
       pydisque dump /var/lib/pydisque | pydisque load valkey://localhost:6379
     """  # noqa: D301
-    if isinstance(store, str):
-        from pydisque.node import data_directory  # noqa: PLC0415
-
-        try:
-            intake = data_directory.load(store, file, time.time_ns() // 1_000_000)
-        except (OSError, data_directory.DumpError) as error:
-            raise click.ClickException(f"nothing was loaded: {error}") from None
-        _tell(intake.loaded, intake.skipped)
+    renamed: list[tuple[bytes, bytes]] = []
+    with counted("read", total=size_of(file)) as advance:
+        lines = _noted(file, advance)
+        if isinstance(store, str):
+            intake = _load(store, lines)
+            loaded, skipped = intake.loaded, intake.skipped
+        else:
+            done = stores.load(store, lines)
+            loaded, skipped, renamed = done.loaded, done.skipped, done.renamed
+    ids = {before.decode(): after.decode() for before, after in renamed}
+    if as_json:
+        print_json([{"loaded": vars(loaded), "skipped": vars(skipped), "renamed": ids}])
         return
-    done = stores.load(store, file)
-    _tell(done.loaded, done.skipped)
-    if done.renamed:
-        renamed = number(len(done.renamed), "job")
-        click.echo(f"given new IDs, as theirs lead to other shards: {renamed}")
-    for before, after in done.renamed if verbose else ():
-        click.echo(f"{before.decode()} is now {after.decode()}")
-
-
-def _tell(loaded: Count, skipped: Count) -> None:
     for what, count in (("loaded", loaded), ("skipped, as they were there", skipped)):
         click.echo(f"{what}: {number(count.jobs, 'job')}, {number(count.queues, 'queue')}")
+    if ids:
+        click.echo(f"given new IDs, as theirs lead to other shards: {number(len(ids), 'job')}")
+    for before, after in ids.items() if verbose else ():
+        click.echo(f"{before} is now {after}")
+
+
+def _noted(file: BinaryIO, advance: Advance) -> Iterator[bytes]:
+    """The lines of a file, each noted."""
+    for line in file:
+        yield line
+        advance(1, len(line))
+
+
+def _load(directory: str, lines: Iterator[bytes]) -> Intake:
+    from pydisque.node import data_directory  # noqa: PLC0415
+
+    try:
+        return data_directory.load(directory, lines, time.time_ns() // 1_000_000)
+    except (OSError, data_directory.DumpError) as error:
+        raise click.ClickException(f"nothing was loaded: {error}") from None
 
 
 def _examine(directory: str) -> Findings:
     from pydisque.node import data_directory  # noqa: PLC0415
 
     try:
-        return data_directory.examine(directory)
+        with busy(f"reading {directory}"):
+            return data_directory.examine(directory)
     except OSError as error:
         raise click.ClickException(str(error)) from None
 

@@ -6,13 +6,12 @@ here is what is told of them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pydisque.cli.bodies import print_sections, sections_of, text_or_base64
+from pydisque.cli.bodies import print_json, print_sections, sections_of, text_or_base64
 from pydisque.cli.common import (
     EXIT_CODES,
     be_known,
@@ -23,7 +22,7 @@ from pydisque.cli.common import (
     to_ask,
 )
 from pydisque.cli.letters import Choice, Wanted, choosing, chosen
-from pydisque.cli.parameters import AtLeast, job_id, passable, queue_names, whole_seconds
+from pydisque.cli.parameters import AtLeast, as_json, job_id, passable, queue_names, whole_seconds
 from pydisque.cli.progress import counted
 from pydisque.cli.tables import Table
 from pydisque.dead_letters import encoded
@@ -68,7 +67,7 @@ def dead() -> None:
     type=AtLeast(1),
     help="At most so many.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with the body.")
+@as_json
 @to_ask
 def list_(
     queue: str | None,
@@ -97,8 +96,7 @@ def list_(
             letters += found
             more += rest
     if as_json:
-        for filed in letters:
-            click.echo(json.dumps(_as_dict(filed)))
+        print_json(map(_as_dict, letters))
     elif letters:
         _print_table(letters)
     else:
@@ -167,7 +165,7 @@ def _row(filed: Filed) -> tuple[str, ...]:
 
 @dead.command(epilog=EXIT_CODES)
 @job_id
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@as_json
 @to_ask
 def show(job_id: str, as_json: bool, nodes: tuple[str, ...]) -> None:
     """Show all of one dead letter.
@@ -185,7 +183,7 @@ def show(job_id: str, as_json: bool, nodes: tuple[str, ...]) -> None:
     if not letters:
         raise click.exceptions.Exit(1)
     if as_json:
-        click.echo(json.dumps(_as_dict(letters[0])))
+        print_json([_as_dict(letters[0])])
     else:
         _print_story(letters[0])
 
@@ -237,6 +235,7 @@ def _print_story(filed: Filed) -> None:
 @click.option(
     "--retry", metavar="S", type=whole_seconds(), help="Their RETRY.  [default: that of ADDJOB]"
 )
+@as_json
 @to_ask
 def replay(
     ids: tuple[str, ...],
@@ -245,6 +244,7 @@ def replay(
     error: str | None,
     count: int | None,
     to: str | None,
+    as_json: bool,
     nodes: tuple[str, ...],
     **options: Any,
 ) -> None:
@@ -266,15 +266,27 @@ def replay(
     wanted = chosen(ids, queue, dead_queue, error=error, count=count)
     passable(**options)
     failed = 0
-    with errors_told(), every_node(nodes) as clients, counted("put back", "job") as done:
+    with (
+        errors_told(),
+        every_node(nodes) as clients,
+        counted("put back", "job", err=as_json) as done,
+    ):
         choice = Choice(clients, ids, wanted)
         for client, batch in choice.batches(count):
             results = dead_letters.replay(client, batch, to=to, **options)
             errors = _tell_errors(batch, results)
             done(len(batch) - errors)
             failed += errors
+            if as_json:
+                print_json(map(_replayed, batch, results))
     if failed or choice.failed:
         raise click.exceptions.Exit(1)
+
+
+def _replayed(filed: Filed, result: bytes | Exception) -> dict[str, str]:
+    if isinstance(result, Exception):
+        return {"id": filed.id, "error": str(result)}
+    return {"id": filed.id, "new_id": result.decode()}
 
 
 def _tell_errors(batch: list[Filed], results: list[bytes | Exception]) -> int:
@@ -290,6 +302,7 @@ def _tell_errors(batch: list[Filed], results: list[bytes | Exception]) -> int:
 @dead.command(epilog=EXIT_CODES)
 @choosing
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@as_json
 @to_ask
 def purge(
     ids: tuple[str, ...],
@@ -297,6 +310,7 @@ def purge(
     dead_queue: str | None,
     error: str | None,
     yes: bool,
+    as_json: bool,
     nodes: tuple[str, ...],
 ) -> None:
     """Acknowledge dead letters for good.
@@ -321,9 +335,15 @@ def purge(
                 advance(len(batch))
         total = sum(len(letter_ids) for _, letter_ids in found)
         if total and not yes:
-            click.confirm(f"purge {number(total, 'dead letter')} for good?", abort=True)
-        with counted("purged", "dead letter") as advance:
+            question = f"purge {number(total, 'dead letter')} for good?"
+            click.confirm(question, abort=True, err=as_json)
+        purged = 0
+        with counted("purged", "dead letter", err=as_json) as advance:
             for client, letter_ids in found:
-                advance(dead_letters.purge(client, letter_ids))
+                gone = dead_letters.purge(client, letter_ids)
+                purged += gone
+                advance(gone)
+        if as_json:
+            print_json([{"purged": purged}])
     if choice.failed:
         raise click.exceptions.Exit(1)

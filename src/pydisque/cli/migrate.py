@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pydisque.cli.bodies import print_json, text_or_base64
 from pydisque.cli.common import DEADLINE, errors_told, number, shown
-from pydisque.cli.parameters import queue_names
+from pydisque.cli.parameters import as_json, queue_names
+from pydisque.cli.tables import Table
 
 if TYPE_CHECKING:
     from pydisque.client import Client
     from pydisque.migration import Move
     from pydisque.migration_journal import Journal
-    from pydisque.migration_plan import Survey
+    from pydisque.migration_plan import Standing, Survey
     from pydisque.migration_source import Source
 
 
@@ -36,7 +38,10 @@ def _nodes(_: click.Context, __: click.Parameter, given: str) -> str:
     return given
 
 
-@click.command()
+@click.command(
+    epilog="Exit code: 0 when all that was to be moved is, 1 when something is left or may be at "
+    "both, 2 for wrong options, 3 when no node could be asked."
+)
 @click.argument("source", callback=_nodes)
 @click.option(
     "--to", "target", metavar="TARGET", required=True, callback=_nodes, help="Where to move them."
@@ -67,12 +72,14 @@ def _nodes(_: click.Context, __: click.Parameter, given: str) -> str:
 )
 @click.option("--no-pauses", is_flag=True, help="Leave the queues of the target as they are.")
 @click.option("--dry-run", is_flag=True, help="Tell what there is to be moved; change nothing.")
+@as_json
 def migrate(
     source: str,
     target: str,
     journal_path: str | None,
     queues: tuple[str, ...],
     dry_run: bool,
+    as_json: bool,
     **options: Any,
 ) -> None:
     """Move the jobs of a running Disque to another node or cluster.
@@ -100,9 +107,7 @@ def migrate(
 
     Those to be delivered at most once that were handed out are always left.
 
-    Ctrl-C ends it after the jobs that are under way. The exit code is 0 when all that was to be
-    moved is, 1 when something is left or may be at both, 2 for wrong options, 3 when no node could
-    be asked.
+    Ctrl-C ends it after the jobs that are under way.
 
     \b
     Examples:
@@ -120,10 +125,11 @@ def migrate(
             from pydisque.migration import Move  # noqa: PLC0415
             from pydisque.migration_journal import Journal  # noqa: PLC0415
 
-            _print_survey(Move(old, new, Journal(), queues=names, **options).survey())
+            survey = Move(old, new, Journal(), queues=names, **options).survey()
+            (_print_as_json if as_json else _print_survey)(survey)
         else:
             journal = stack.enter_context(_opened(journal_path))
-            complete &= _run(old, new, journal, names, options)
+            complete &= _run(old, new, journal, names, options, as_json=as_json)
     if not complete:
         raise click.exceptions.Exit(1)
 
@@ -162,7 +168,13 @@ def _opened(path: str | None) -> Iterator[Journal]:
 
 
 def _run(
-    source: Source, target: Client, journal: Journal, names: list[bytes], options: dict[str, Any]
+    source: Source,
+    target: Client,
+    journal: Journal,
+    names: list[bytes],
+    options: dict[str, Any],
+    *,
+    as_json: bool,
 ) -> bool:
     """Move, and tell what came of it; whether all was moved that was to be."""
     from pydisque.migration import Move  # noqa: PLC0415
@@ -173,9 +185,11 @@ def _run(
         with _on_signals(move), _shown_progress(move):
             move.run()
     finally:
-        _tell_of_move(move, journal)
+        _tell_of_move(move, journal, err=as_json)
     left = move.survey()
-    _tell_of_left(left, move.closed)
+    _tell_of_left(left, move.closed, err=as_json)
+    if as_json:
+        print_json([_as_dict(move, left)])
     sound = not (move.in_doubt or move.overtaken)
     return sound and not _amiss(left, options["active"])
 
@@ -231,28 +245,49 @@ def _shown_progress(move: Move) -> Iterator[None]:
 # What is told
 
 
-def _print_survey(survey: Survey) -> None:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+def _standings() -> dict[Standing, str]:
+    """How a job that is to be moved may stand, and in which words."""
+    from pydisque.migration_plan import Standing  # noqa: PLC0415
 
-    from pydisque.migration_plan import Queue, Standing  # noqa: PLC0415
+    return {standing: standing.value for standing in Standing if standing is not Standing.GONE}
 
-    standings = [standing for standing in Standing if standing is not Standing.GONE]
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("queue", *(standing.value for standing in standings), "paused"):
-        table.add_column(name, justify="left" if name in ("queue", "paused") else "right")
+
+def _by_queue(survey: Survey) -> Iterator[tuple[bytes, list[int], str]]:
+    """Each queue that has something to be moved: its name, its jobs by standing, its pause."""
+    from pydisque.migration_plan import Queue  # noqa: PLC0415
+
     paused = {name for name, queue in survey.queues.items() if any(queue.pause)}
     for name in sorted(survey.jobs.keys() | paused):
         counts = survey.jobs.get(name, Counter())
         pause = survey.queues.get(name, Queue()).pause
-        row = (shown(name), *(str(counts[each]) for each in standings), str(pause))
-        table.add_row(*map(Text, row))
-    if not table.row_count:
+        yield name, [counts[each] for each in _standings()], str(pause)
+
+
+def _print_survey(survey: Survey) -> None:
+    words = list(_standings().values())
+    rows = [(shown(name), *counts, pause) for name, counts, pause in _by_queue(survey)]
+    if rows:
+        Table(("queue", *words, "paused"), numbers=words, cut=("queue",)).print(rows)
+    else:
         click.echo("no jobs")
-        return
-    width = Console(width=1_000_000).measure(table).maximum  # programs read lines: none is folded
-    Console(width=width, highlight=False).print(table)
+
+
+def _print_as_json(survey: Survey) -> None:
+    words = [word.replace(" ", "_") for word in _standings().values()]
+    print_json(
+        text_or_base64("name", name) | dict(zip(words, counts, strict=True)) | {"pause": pause}
+        for name, counts, pause in _by_queue(survey)
+    )
+
+
+def _as_dict(move: Move, left: Survey) -> dict[str, Any]:
+    words = {each: word.replace(" ", "_") for each, word in _standings().items()}
+    return {
+        "moved": {word: move.moved[each] for each, word in words.items()},
+        "left": {word: left.count(each) for each, word in words.items()},
+        "overtaken": move.overtaken,
+        "in_doubt": sorted(job_id.decode() for job_id in move.in_doubt),
+    }
 
 
 def _tell_of_earlier(journal: Journal) -> None:
@@ -275,22 +310,22 @@ def _tell_of_doubt(both: Collection[bytes], touched: Collection[bytes], since: s
             click.echo(f"at most once, and may be in no queue{since}: {shown(job_id)}", err=True)
 
 
-def _tell_of_move(move: Move, journal: Journal) -> None:
+def _tell_of_move(move: Move, journal: Journal, *, err: bool) -> None:
     from pydisque.migration_plan import Standing  # noqa: PLC0415
 
     moved = move.moved
     kinds = [f"{moved[each]} {each.value}" for each in Standing if moved[each]]
     what = f" ({', '.join(kinds)})" if kinds else ""
-    click.echo(f"moved: {number(moved.total(), 'job')}{what}")
+    click.echo(f"moved: {number(moved.total(), 'job')}{what}", err=err)
     for name, pause in sorted(move.paused.items()):
-        click.echo(f"paused at the target ({pause}): {shown(name)}")
+        click.echo(f"paused at the target ({pause}): {shown(name)}", err=err)
     if move.overtaken:
         text = f"at the target, and finished at the source meanwhile: {move.overtaken}"
         click.echo(text, err=True)
     _tell_of_doubt(move.in_doubt, journal.touched)
 
 
-def _tell_of_left(left: Survey, closed: set[bytes]) -> None:
+def _tell_of_left(left: Survey, closed: set[bytes], *, err: bool) -> None:
     from pydisque.migration_plan import Standing  # noqa: PLC0415
 
     for standing, what in {
@@ -302,7 +337,7 @@ def _tell_of_left(left: Survey, closed: set[bytes]) -> None:
         Standing.ENDING: "that expire before they would come back",
     }.items():
         if count := left.count(standing):
-            click.echo(f"left: {number(count, 'job')} {what}")
+            click.echo(f"left: {number(count, 'job')} {what}", err=err)
     for name in sorted(closed & left.jobs.keys()):
         text = f"left: the jobs of {shown(name)}, which is paused in input at the target"
         click.echo(text, err=True)

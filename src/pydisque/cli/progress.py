@@ -67,6 +67,21 @@ def counted(
             click.echo(f"{what}: {number(done, noun)}", err=err)
 
 
+@contextmanager
+def busy(what: str) -> Iterator[None]:
+    """Say on a terminal what goes on, of which nobody can say how far it is."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), TimeElapsedColumn()
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
+        progress.add_task(what)
+        yield
+
+
 def _columns(total: int | None) -> list[Any]:
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 

@@ -281,8 +281,9 @@ def _set_pause(
 @click.command(epilog=EXIT_CODES)
 @queue
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@as_json
 @to_ask
-def purge(queue: bytes, yes: bool, nodes: tuple[str, ...]) -> None:
+def purge(queue: bytes, yes: bool, as_json: bool, nodes: tuple[str, ...]) -> None:
     """Delete all jobs queued in QUEUE for good, on all nodes.
 
     Those that workers have are left to them, and so are delayed ones. Jobs queued while it goes on
@@ -298,12 +299,18 @@ def purge(queue: bytes, yes: bool, nodes: tuple[str, ...]) -> None:
         length = sum(client.qlen(queue) for client in clients)
         if length and not yes:
             question = f"delete {number(length, 'job')} of {shown(queue)} for good?"
-            click.confirm(question, abort=True)
-        with counted("deleted", "job", total=length) as advance:
-            for client, ids in _queued(clients, queue):
-                with finishing():
-                    gone = client.ack_job(*ids)
-                    advance(gone, gone)
+            click.confirm(question, abort=True, err=as_json)
+        deleted = 0
+        try:
+            with counted("deleted", "job", total=length, err=as_json) as advance:
+                for client, ids in _queued(clients, queue):
+                    with finishing():
+                        gone = client.ack_job(*ids)
+                        deleted += gone
+                        advance(gone, gone)
+        finally:
+            if as_json:
+                print_json([text_or_base64("name", queue) | {"deleted": deleted}])
 
 
 def _queued(clients: list[Client], queue: bytes) -> Iterator[tuple[Client, list[bytes]]]:

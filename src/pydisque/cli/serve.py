@@ -45,7 +45,10 @@ def _setting_options() -> list[click.Option]:
     return options
 
 
-@click.command(cls=_NodeCommand)
+@click.command(
+    cls=_NodeCommand,
+    epilog="Exit code: 0 when it was told to stop, 1 when it cannot run, 2 for wrong settings.",
+)
 @click.option("--config", metavar="FILE", envvar="PYDISQUE_CONFIG", help="TOML file with settings.")
 def serve(config: str | None, **flags: str | None) -> None:
     """Run a node until Ctrl-C, SIGTERM or SHUTDOWN.

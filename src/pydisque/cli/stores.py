@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from pydisque.cli.bodies import print_json, text_or_base64
 from pydisque.cli.common import number, shown
+from pydisque.cli.progress import busy
 from pydisque.cli.tables import print_pairs
 
 if TYPE_CHECKING:
@@ -36,6 +38,39 @@ def _store(context: click.Context, parameter: click.Parameter, value: str) -> Pl
 STORE = click.argument("store", metavar="DIR|URL", callback=_store)
 
 
+def report(
+    store: object,
+    problems: Iterable[str],
+    facts: dict[str, str],
+    told: dict[str, Any],
+    *,
+    as_json: bool,
+) -> None:
+    """Tell what is in a store, to people as facts or to a program, and all that is wrong."""
+    problems = list(problems)
+    if as_json:
+        print_json([told | {"problems": problems}])
+    else:
+        for problem in problems:
+            click.echo(problem)
+        print_pairs(facts.items())
+    if problems:
+        raise click.ClickException(f"{store}: damaged: {number(len(problems), 'problem')} above")
+
+
+Paused = list[tuple[bytes, str]]
+
+
+def paused_shown(paused: Paused) -> str:
+    """Which queues are paused, for people."""
+    return ", ".join(f"{shown(name)} ({how})" for name, how in paused) or "none"
+
+
+def paused_as_dicts(paused: Paused) -> list[dict[str, str]]:
+    """Likewise for programs."""
+    return [text_or_base64("name", name) | {"pause": how} for name, how in paused]
+
+
 # Valkey
 
 
@@ -55,11 +90,11 @@ def read(place: Place) -> Replay:
     """All jobs and queues of a system."""
     from pydisque.node.valkey import moving  # noqa: PLC0415
 
-    with _told():
+    with _told(), busy(f"reading {place}"):
         return moving.read(place)
 
 
-def load(place: Place, file: BinaryIO) -> Loaded:
+def load(place: Place, lines: Iterable[bytes]) -> Loaded:
     """Add what a dump holds to a system."""
     from pydisque.node.intake import DumpError  # noqa: PLC0415
     from pydisque.node.valkey import moving  # noqa: PLC0415
@@ -67,34 +102,32 @@ def load(place: Place, file: BinaryIO) -> Loaded:
     try:
         with _told("nothing was loaded: "):
             try:
-                return moving.load(place, file)
+                return moving.load(place, lines)
             except moving.IncompleteError as error:
                 raise click.ClickException(shown(str(error))) from None
     except (OSError, DumpError) as error:
         raise click.ClickException(f"nothing was loaded: {error}") from None
 
 
-def check(place: Place) -> None:
+def check(place: Place, *, as_json: bool) -> None:
     """Tell what is in a system, and all that is wrong."""
     from pydisque.node.valkey import checking  # noqa: PLC0415
 
-    with _told():
+    with _told(), busy(f"checking {place}"):
         findings = checking.check(place)
-    states = findings.states
-    paused = ", ".join(f"{shown(name)} ({how})" for name, how in sorted(findings.paused))
-    for problem in findings.problems:
-        click.echo(problem)
-    print_pairs(
-        [
-            ("valkey", f"{findings.mode}: {', '.join(findings.servers)}"),
-            ("shards", str(findings.shards)),
-            (
-                "jobs",
-                f"{states.total()}: {states['queued']} queued, {states['active']} active",
-            ),
-            ("queues", f"{findings.queues}: {paused or 'none'} paused"),
-        ]
-    )
-    if findings.problems:
-        told = number(len(findings.problems), "problem")
-        raise click.ClickException(f"{place}: damaged: {told} above")
+    states, paused = findings.states, sorted(findings.paused)
+    facts = {
+        "valkey": f"{findings.mode}: {', '.join(findings.servers)}",
+        "shards": str(findings.shards),
+        "jobs": f"{states.total()}: {states['queued']} queued, {states['active']} active",
+        "queues": f"{findings.queues}: {paused_shown(paused)} paused",
+    }
+    told = {
+        "mode": findings.mode,
+        "servers": list(findings.servers),
+        "shards": findings.shards,
+        "jobs": dict(states),
+        "queues": findings.queues,
+        "paused": paused_as_dicts(paused),
+    }
+    report(place, findings.problems, facts, told, as_json=as_json)

@@ -94,7 +94,10 @@ def _address(_: click.Context, __: click.Parameter, given: str | None) -> str | 
 @click.option(
     "--http", metavar="HOST:PORT", callback=_address, help="Where to serve /health and /metrics."
 )
-@click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True)
+@click.option(
+    "--log-level", type=click.Choice(LEVELS), default="info", show_default=True,
+    help="Log no less than this.",
+)  # fmt: skip
 @click.option("--log-json", is_flag=True, help="Log one JSON object a line.")
 @click.option(
     "--processes",
