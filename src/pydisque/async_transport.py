@@ -61,8 +61,9 @@ class AsyncTransport(Routing[AsyncLine, AsyncConnectedNode]):
         options: dict[str, Any],
         *,
         resend_add: bool,
+        discover: bool,
     ) -> None:
-        super().__init__(addresses, patience, options, resend_add=resend_add)
+        super().__init__(addresses, patience, options, resend_add=resend_add, discover=discover)
         self.timeout = self._timeout
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = asyncio.Event()

@@ -73,6 +73,10 @@ class DeadLetter(NamedTuple):
             return None
         if {name: type(value) for name, value in story.items()} != _STORY:
             return None
+        try:
+            encoded(story["queue"])
+        except UnicodeEncodeError:  # half a letter, of which JSON may tell, is no name
+            return None
         return cls(**story, body=inner, headers=headers)
 
     def reborn(self) -> bytes:
@@ -108,7 +112,7 @@ def dead_queues(client: Client) -> list[str]:
 def peek(client: Client, dead_queue: str, count: int) -> list[Filed]:
     """The oldest letters of a queue, at most so many."""
     jobs = client.qpeek(encoded(dead_queue), count)
-    return [_filed(job.id, job.queue, job.body) for job in jobs]
+    return [filed(job.id, job.queue, job.body) for job in jobs]
 
 
 def find(client: Client, ids: Iterable[str]) -> list[Filed | None]:
@@ -122,7 +126,7 @@ def find(client: Client, ids: Iterable[str]) -> list[Filed | None]:
         pipeline.show(job_id)
     infos = pipeline.execute()
     return [
-        _filed(info.id, info.queue, info.body) if info and info.state != b"acked" else None
+        filed(info.id, info.queue, info.body) if info and info.state != b"acked" else None
         for info in infos
     ]
 
@@ -197,7 +201,8 @@ def name_of(name: bytes) -> str:
     return name.decode("utf-8", "surrogateescape")
 
 
-def _filed(job_id: bytes, queue: bytes, body: bytes) -> Filed:
+def filed(job_id: bytes, queue: bytes, body: bytes) -> Filed:
+    """A job of a queue of dead letters, read."""
     return Filed(name_of(job_id), name_of(queue), DeadLetter.of_body(body), body)
 
 

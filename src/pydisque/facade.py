@@ -37,6 +37,7 @@ class Facade(Generic[TransportT]):
         backoff: tuple[float, float] = (0.05, 1.0),
         resend_add: bool = True,
         follow_jobs: bool = False,
+        discover: bool = True,
         **options: Any,
     ) -> None:
         """Make a client; it connects with its first command, or with `connect`.
@@ -53,6 +54,8 @@ class Facade(Generic[TransportT]):
                 most once to each; the job may then be added twice. If false it raises
                 `ConnectionLostError` instead.
             follow_jobs: Whether to move to the node that makes most of the jobs received.
+            discover: Whether to learn of the other nodes of the cluster, and to use them when those
+                given do not answer. If false only those given are used.
             **options: Keyword arguments of `redis.Redis`: ``password``, ``username``, ``ssl``,
                 ``ssl_*``, ``decode_responses``, ``socket_connect_timeout``, ``socket_timeout``
                 (seconds, default 5; a command that waits gets its own timeout and 2 s)...
@@ -64,7 +67,11 @@ class Facade(Generic[TransportT]):
         if nodes is None:
             nodes = os.environ.get("DISQUE_NODES") or DEFAULT_NODE
         self._transport = self._make_transport(
-            parse_addresses(nodes), Patience(deadline, backoff), options, resend_add=resend_add
+            parse_addresses(nodes),
+            Patience(deadline, backoff),
+            options,
+            resend_add=resend_add,
+            discover=discover,
         )
         self._run: Callable[..., Any] = (
             self._transport.run_and_follow if follow_jobs else self._transport.run

@@ -29,7 +29,9 @@ class SourceNode:
     def __init__(self, address: Address) -> None:
         self.address = address
         self._node = Node(address)
-        self._transport = Transport([address], Patience(0, (0, 0)), {}, resend_add=False)
+        self._transport = Transport(
+            [address], Patience(0, (0, 0)), {}, resend_add=False, discover=False
+        )
 
     def run(self, batch: Sequence[Command[Any]]) -> list[Any]:
         """Send commands once; their results in order, errors in their places.

@@ -47,8 +47,9 @@ class Node:
 class Nodes:
     """All nodes known to one client."""
 
-    def __init__(self, given: Iterable[Address]) -> None:
+    def __init__(self, given: Iterable[Address], *, discover: bool = True) -> None:
         self._given = [Node(address) for address in given]
+        self._discover = discover
         self._learnt: list[Node] = []
 
     def __iter__(self) -> Iterator[Node]:
@@ -87,7 +88,7 @@ class Nodes:
         known = self._find(node_id, address)
         if known is not None:
             known.id, known.priority = node_id, priority
-        elif ip and port and priority < AVOID:
+        elif self._discover and ip and port and priority < AVOID:
             self._learnt.append(Node(address, node_id, priority))
 
     def _find(self, node_id: str, address: Address) -> Node | None:

@@ -116,10 +116,14 @@ class JobInfo(_Fields):
 def believed(copies: Iterable[JobInfo | None]) -> JobInfo | None:
     """Of what several nodes know of one job, None for those that know nothing, what to go by.
 
-    The node that has it queued is right, as a copy is no more than active elsewhere.
+    The node that has it queued is right, as a copy is no more than active elsewhere. Who knows of
+    its acknowledgement may know nothing else of it, and comes last.
     """
     known = (copy for copy in copies if copy is not None)
-    return max(known, key=lambda copy: copy.state == b"queued", default=None)
+    return max(known, key=lambda copy: _BELIEVED.get(copy.state, 1), default=None)
+
+
+_BELIEVED = {b"queued": 2, b"acked": 0}
 
 
 class QueueStats(_Fields):

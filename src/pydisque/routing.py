@@ -57,6 +57,7 @@ class Routing(ABC, Generic[LineT, SeenT]):
         options: dict[str, Any],
         *,
         resend_add: bool,
+        discover: bool,
     ) -> None:
         self._timeout: float | None = options.get("socket_timeout", DEFAULT_TIMEOUT)
         timeouts = {"socket_timeout": self._timeout, "socket_connect_timeout": self._timeout}
@@ -65,7 +66,7 @@ class Routing(ABC, Generic[LineT, SeenT]):
         self._patience = patience
         self._resend_add = resend_add
         self._following = Following()
-        self._nodes = Nodes(addresses)
+        self._nodes = Nodes(addresses, discover=discover)
         self._lines: dict[Node, LineT] = {}
         self._line: LineT | None = None
         for node in self._nodes:

@@ -55,8 +55,9 @@ class Transport(Routing[Line, ConnectedNode]):
         options: dict[str, Any],
         *,
         resend_add: bool,
+        discover: bool,
     ) -> None:
-        super().__init__(addresses, patience, options, resend_add=resend_add)
+        super().__init__(addresses, patience, options, resend_add=resend_add, discover=discover)
         self._lock = threading.Lock()  # held while nodes or jobs are counted, never while sending
         self._closing = threading.Event()
         _TRANSPORTS.add(self)

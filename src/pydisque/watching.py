@@ -17,8 +17,11 @@ SLACK = 10.0
 
 
 def readable(queue: bytes) -> str:
-    """A queue's name for tools that take only proper text; bytes that are none are escaped."""
-    return queue.decode("utf-8", "backslashreplace")
+    """A queue's name for tools that take only proper text, each by another one.
+
+    Bytes that are no text are escaped, and so is the backslash.
+    """
+    return queue.replace(b"\\", rb"\\").decode("utf-8", "backslashreplace")
 
 
 def load(length: int, jobs_in: int, age: float) -> float:

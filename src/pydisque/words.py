@@ -6,6 +6,7 @@ Nothing that comes out can command a terminal, or hide what it is by the way it 
 from __future__ import annotations
 
 import json
+from io import StringIO
 
 _UNITS = (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1))
 
@@ -59,12 +60,23 @@ def _harmless(character: str) -> str:
     return character if character.isprintable() else repr(character)[1:-1]
 
 
-def json_laid_out(text: str | bytes) -> str | None:
-    """JSON over several lines; None: it is none."""
+def json_laid_out(text: str | bytes, longest: int | None = None) -> str | None:
+    """JSON over several lines, or so many letters of that; None: it is none.
+
+    Laid out it may be a thousand times as long, as what is deep is indented far.
+    """
+    written = StringIO()
     try:
-        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+        for piece in _LAYING_OUT.iterencode(json.loads(text)):
+            written.write(piece)
+            if longest is not None and written.tell() > longest:
+                return f"{written.getvalue()[:longest]}…"
     except (ValueError, RecursionError):
         return None
+    return written.getvalue()
+
+
+_LAYING_OUT = json.JSONEncoder(indent=2, ensure_ascii=False)
 
 
 def hex_dump(data: bytes) -> str:

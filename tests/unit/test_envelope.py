@@ -38,7 +38,8 @@ def test_headers_are_joined():
     assert unwrap(twice) == (b"body", {"a": 1, "b": 2})
 
 
-@pytest.mark.parametrize("rest", [b"", b"{}", b"{", b"{\n", b"[]\nbody", b"\xff\nbody", b"1\n"])
+@pytest.mark.parametrize("rest", [b"", b"{}", b"{", b"{\n", b"[]\nbody", b"\xff\nbody", b"1\n",
+                                  b"[" * 100_000 + b"\nbody"])  # fmt: skip
 def test_a_broken_head_is_a_body(rest):
     """What begins like an envelope and is none is handed on whole."""
     assert unwrap(MARK + rest) == (MARK + rest, {})
@@ -79,8 +80,13 @@ def test_a_dead_letter_forgets_the_counters():
     assert read.reborn() == b"b"
 
 
+NAMELESS = DeadLetter("\ud800", "D", 1, 0, "", "", "")._asdict()
+del NAMELESS["body"], NAMELESS["headers"]
+
+
 @pytest.mark.parametrize("body", [b"", b"body", wrap(b"b", {"pydisque-dead": 1}),
-                                  wrap(b"b", {"pydisque-dead": {"other": 1}})])  # fmt: skip
+                                  wrap(b"b", {"pydisque-dead": {"other": 1}}),
+                                  wrap(b"b", {"pydisque-dead": NAMELESS})])  # fmt: skip
 def test_what_is_no_dead_letter_is_none(body):
     """Other jobs in the same queue are not taken for dead letters."""
     assert DeadLetter.of_body(body) is None

@@ -39,6 +39,15 @@ def test_learnt_nodes_come_after_by_priority():
     assert order(nodes) == ["x:1", "y:2", "10.0.0.4:4", "10.0.0.3:3"]
 
 
+def test_nobody_is_discovered_who_does_not_want_it():
+    """Without discovery none is learnt; how those given are is."""
+    nodes = Nodes([Address("x", 1), Address("y", 2)], discover=False)
+    nodes.learn(next(iter(nodes)), hello(A, (B, "y", 2, 100), (C, "10.0.0.3", 3, 1)))
+    assert order(nodes) == ["x:1", "y:2"]
+    assert [node.id for node in nodes] == [A, B]
+    assert [node.avoided for node in nodes] == [False, True]
+
+
 @pytest.mark.parametrize("entry", [(B, "", 2, 1), (B, "10.0.0.2", 0, 1), (B, "10.0.0.2", 2, 100)])
 def test_useless_entries_are_skipped(entry):
     """An entry without address or port, or of a failed node, is not learnt."""

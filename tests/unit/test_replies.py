@@ -91,4 +91,7 @@ def test_the_node_that_has_a_job_queued_is_believed():
     assert believed([None, active, queued]) is queued
     assert believed([queued, active]) is queued
     assert believed([active, None]) is active
+    acked = JobInfo([b"id", b"D-1", b"state", b"acked"])
+    assert believed([acked, active]) is active
+    assert believed([None, acked]) is acked
     assert believed([None]) is None

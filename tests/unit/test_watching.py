@@ -66,5 +66,6 @@ def test_a_queue_of_a_moment_is_not_overrated():
 
 
 def test_any_name_is_text():
-    """Bytes that are no UTF-8 are escaped."""
+    """Bytes that are no UTF-8 are escaped, and no two names become the same."""
     assert readable(b"a\xff\xc3\xa9") == "a\\xff\u00e9"
+    assert readable(rb"a\xff") == r"a\\xff"

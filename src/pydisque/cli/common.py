@@ -74,10 +74,10 @@ to_ask = nodes_option(
 )
 
 
-def asking(nodes: tuple[str, ...]) -> Client:
+def asking(nodes: tuple[str, ...], **options: Any) -> Client:
     """A client of one of these nodes, whichever answers; it connects with its first command."""
     logging.getLogger("pydisque").addHandler(SILENT)
-    return Client(nodes, deadline=DEADLINE)
+    return Client(nodes, deadline=DEADLINE, **options)
 
 
 @contextmanager
@@ -88,8 +88,7 @@ def every_node(
 
     Those that do not answer are told of and left out; if it takes all of them for what is done to
     be `whole`, the exit code is 1 then. Nodes on one Valkey all have the same jobs: there is one of
-    them unless `sharing`. When a node fails meanwhile its client moves to another, and so may see
-    what a second one sees.
+    them unless `sharing`.
     """
     with ExitStack() as stack:
         first = stack.enter_context(asking(nodes))
@@ -102,7 +101,7 @@ def every_node(
         ]
         if others and not sharing and "pydisque_version" in first.info():
             others = []  # ours have fellows only on a Valkey
-        clients = [stack.enter_context(asking((other,))) for other in others]
+        clients = [stack.enter_context(asking((other,), discover=False)) for other in others]
         reached = _reached(clients)
         yield [first, *reached]
     if whole and len(reached) < len(clients):

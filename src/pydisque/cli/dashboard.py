@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import sys
@@ -98,6 +99,8 @@ def dashboard(
             user,
             _secret("password", password, password_file),
         )
+        if door.open and (empty := _empty(token=token, password=password)):
+            raise click.UsageError(f"the {empty} is empty: anybody could look")
         if door.open and not (insecure or is_loopback(host)):
             raise click.UsageError(
                 f"anybody who reaches {host} could look: give --token-file or --password-file, "
@@ -124,6 +127,15 @@ def _secret(what: str, given: str | None, path: str | None) -> str:
     if not lines or not lines[0]:
         raise click.UsageError(f"--{what}-file: {path} is empty")
     return lines[0]
+
+
+def _empty(**secrets: str | None) -> str | None:
+    """Which secret was to be given, and has nothing in it, as when nobody filled it in."""
+    for what, given in secrets.items():
+        # Click takes a variable that is empty for one that is not set.
+        if given == "" or (given is None and f"PYDISQUE_DASHBOARD_{what.upper()}" in os.environ):
+            return what
+    return None
 
 
 def _door(door: type[Door], token: str, user: str | None, password: str) -> Door:

@@ -48,9 +48,13 @@ def purge(clients: Sequence[Client], queue: bytes) -> str:
     gone = 0
     for client, ids in _unhurried(_queued(clients, queue)):
         gone += client.ack_job(*ids)
+    return f"{_number(gone, 'job')} of {shown(queue)} deleted{_left(clients, queue, 'job')}."
+
+
+def _left(clients: Sequence[Client], queue: bytes, what: str) -> str:
+    """What of a queue there still is, if anything."""
     left = sum(client.qlen(queue) for client in clients)
-    rest = f"; {_number(left, 'job')} queued now, purge again for those" if left else ""
-    return f"{_number(gone, 'job')} of {shown(queue)} deleted{rest}."
+    return f"; {_number(left, what)} queued now, do it again for those" if left else ""
 
 
 Page = tuple[Client, list[bytes]]
@@ -127,7 +131,7 @@ Letters = Iterator[tuple[Client, list[dead_letters.Filed]]]
 
 def replay(clients: Sequence[Client], dead_queue: bytes, ids: Sequence[str]) -> str:
     """Put jobs back into their queues, those with these IDs or, without any, all."""
-    back = 0
+    back, rest = 0, ""
     refused: list[Exception] = []
     until = time.monotonic() + ENOUGH
     for client, letters in _letters(clients, dead_queue, ids):
@@ -135,8 +139,9 @@ def replay(clients: Sequence[Client], dead_queue: bytes, ids: Sequence[str]) -> 
         refused += [result for result in results if isinstance(result, Exception)]
         back += sum(not isinstance(result, Exception) for result in results)
         if time.monotonic() > until:
+            rest = _left(clients, dead_queue, "job")
             break
-    words = f"{_number(back, 'job')} put back"
+    words = f"{_number(back, 'job')} put back{rest}"
     if refused:
         words += f"; {_number(len(refused), 'letter')} left, as for one of them: {refused[0]}"
     return f"{words}."
@@ -144,13 +149,14 @@ def replay(clients: Sequence[Client], dead_queue: bytes, ids: Sequence[str]) -> 
 
 def discard(clients: Sequence[Client], dead_queue: bytes, ids: Sequence[str]) -> str:
     """Acknowledge dead letters for good, those with these IDs or, without any, all."""
-    gone = 0
+    gone, rest = 0, ""
     until = time.monotonic() + ENOUGH
     for client, letters in _letters(clients, dead_queue, ids):
         gone += dead_letters.purge(client, [filed.id for filed in letters])
         if time.monotonic() > until:
+            rest = _left(clients, dead_queue, "job")
             break
-    return f"{_number(gone, 'dead letter')} deleted."
+    return f"{_number(gone, 'dead letter')} deleted{rest}."
 
 
 def _letters(clients: Sequence[Client], dead_queue: bytes, ids: Sequence[str]) -> Letters:

@@ -12,10 +12,10 @@ import base64
 import hashlib
 import hmac
 import ipaddress
+import re
 import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 LASTS = 12 * 3600
 """Seconds after which a token has to be given again."""
@@ -104,16 +104,20 @@ class Sessions:
 # Whether a request is meant
 
 
+_HOST = re.compile(r"(\[(?P<ip6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(:\d{1,5})?")
+
+
 def host_is_ours(header: str, names: Collection[str]) -> bool:
     """Whether we go by what a request calls us.
 
     An attacker's page can have its own name lead to our address, but not one that is an address
-    already, nor ``localhost``; other names have to be said.
+    already, nor ``localhost``; other names have to be said. What is more than a host and a port
+    is none.
     """
-    try:
-        host = urlsplit(f"//{header}").hostname or ""
-    except ValueError:
+    found = _HOST.fullmatch(header)
+    if found is None:
         return False
+    host = (found["ip6"] or found["name"]).lower()
     if host == "localhost" or host in names:
         return True
     try:

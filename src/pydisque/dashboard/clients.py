@@ -12,7 +12,7 @@ DEADLINE = 3.0
 
 
 class Clients:
-    """Clients by the addresses of their nodes; for any thread."""
+    """Clients by the addresses of their nodes, each of that node alone; for any thread."""
 
     def __init__(self) -> None:
         self._kept: dict[str, Client] = {}
@@ -26,7 +26,9 @@ class Clients:
                 self._kept.pop(url).close()
             for url in wanted:
                 if url not in self._kept:
-                    self._kept[url] = Client([url], deadline=DEADLINE, socket_timeout=DEADLINE)
+                    self._kept[url] = Client(
+                        [url], deadline=DEADLINE, socket_timeout=DEADLINE, discover=False
+                    )
             return [self._kept[url] for url in wanted]
 
     def close(self) -> None:

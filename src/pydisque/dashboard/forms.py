@@ -23,6 +23,7 @@ from pydisque.dashboard.guard import keep_cookie
 from pydisque.dashboard.names import from_path, to_path
 from pydisque.dashboard.pages import AbsentError, Pages
 from pydisque.dashboard.settings import Settings
+from pydisque.dashboard.views import called
 from pydisque.words import shown
 
 logger = logging.getLogger("pydisque.dashboard")
@@ -120,7 +121,7 @@ class Forms:
         """Delete what is queued, once the queue's name is typed."""
 
         async def act(name: bytes, fields: Fields) -> str:
-            if _one(fields, "typed") != shown(name):
+            if _one(fields, "typed") != called(name):
                 return "Nothing was deleted: what was typed is not the queue's name."
             return await self._pages.ask(actions.purge, name)
 
@@ -156,7 +157,7 @@ class Forms:
 
         async def act(name: bytes, fields: Fields) -> str:
             if _one(fields, "which") == "all":
-                if _one(fields, "typed") != shown(name):
+                if _one(fields, "typed") != called(name):
                     return "Nothing was deleted: what was typed is not the queue's name."
                 return await self._pages.ask(actions.discard, name, [])
             ids = _chosen(fields)

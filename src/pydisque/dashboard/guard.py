@@ -73,7 +73,8 @@ class Guard:
             return _refused(HTTPStatus.MISDIRECTED_REQUEST, "this host is not ours: --allow-host")
         if request.method not in ("GET", "HEAD") and not auth.is_from_us(request.headers):
             return _refused(HTTPStatus.FORBIDDEN, "this did not come from a page of ours")
-        if request.url.path.startswith(PUBLIC) or await self._may_look(request, cookie):
+        # Not the path of the URL, which is put together of what the request says of the host.
+        if request.scope["path"].startswith(PUBLIC) or await self._may_look(request, cookie):
             return None
         return self._who(request)
 
@@ -84,20 +85,23 @@ class Guard:
         header = request.headers.get("authorization")
         if header is None:
             return False
-        return door.takes_header(header) or await self.wrong_guess()
+        if door.takes_header(header):
+            return True
+        await self.wrong_guess()
+        return False
 
-    async def wrong_guess(self) -> bool:
+    async def wrong_guess(self) -> None:
         """Take the time that a guess costs; those who are right do not wait with them."""
         async with self._guesses:
             await asyncio.sleep(SLOW)
-        return False
 
     def _who(self, request: Request) -> Response:
         if self._settings.door.password:
             asked = {"WWW-Authenticate": 'Basic realm="pydisque", charset="UTF-8"'}
             return _refused(HTTPStatus.UNAUTHORIZED, "who are you?", asked)
         if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
-            whole = f"{request.url.path}?{request.url.query}".removesuffix("?")
+            query = request.scope["query_string"].decode("latin-1")
+            whole = f"{request.scope['path']}?{query}".removesuffix("?")
             return RedirectResponse(f"/login?next={quote(whole)}", HTTPStatus.SEE_OTHER)
         return _refused(
             HTTPStatus.UNAUTHORIZED, "the token is missing", {"WWW-Authenticate": "Bearer"}

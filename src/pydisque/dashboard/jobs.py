@@ -55,8 +55,9 @@ def story(clients: Sequence[Client], job_id: str) -> Story | None:
     info = believed(info for _, info in found)
     if info is None:
         return None
-    letter = DeadLetter.of_body(info.body)
-    body, headers = unwrap(info.body) if letter is None else (letter.body, dict(letter.headers))
+    whole = info.body or b""  # of one that is acknowledged a node may have nothing but the ID
+    letter = DeadLetter.of_body(whole)
+    body, headers = unwrap(whole) if letter is None else (letter.body, dict(letter.headers))
     return Story(info, [(name, each.state) for name, each in found], headers, body, letter)
 
 
@@ -78,7 +79,9 @@ class Place(NamedTuple):
     def parse(cls, text: str) -> Place:
         """Read what `str` wrote; anything else is the beginning."""
         found = re.fullmatch(r"(\d{1,4})-(\d{1,20})", text, re.ASCII)
-        return cls(int(found[1]), found[2].encode()) if found else cls()
+        if found is None or int(found[2]) >= 2**64:
+            return cls()
+        return cls(int(found[1]), found[2].encode())
 
 
 class Listing(NamedTuple):
@@ -146,7 +149,7 @@ def _read(
         for infos in zip(*told, strict=True):
             info = believed(infos)
             if info is not None:
-                weight += len(info.body) * len(clients)
+                weight += len(info.body or b"") * len(clients)
                 jobs += [info] if info.state == state.encode() else []
     return jobs, []
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -21,7 +21,6 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from pydisque import dead_letters
 from pydisque.arguments import is_job_id
-from pydisque.client import Client
 from pydisque.dashboard import auth, charts, jobs, views
 from pydisque.dashboard.clients import Clients
 from pydisque.dashboard.guard import keep_cookie
@@ -222,6 +221,8 @@ class Pages:
         if LIVE not in request.headers and not self._watch.error:
             figures = figures or await self._newcomer(name)
             listing = await self._jobs(name, tab, request.query_params.get("from", ""))
+        if figures is None and self._watch.error:
+            raise RedisError(self._watch.error)  # it is not known whether there is such a queue
         nothing = figures is None and not (listing and listing.jobs)
         queue = figures or QueueFigures(name)
         return self.page(
@@ -282,7 +283,7 @@ class Pages:
         if not self._settings.bodies:
             return "", ""
         start = beginning(body, LONGEST_BODY)
-        laid_out = json_laid_out(body) if len(body) <= LONGEST_BODY else None
+        laid_out = json_laid_out(body, LONGEST_BODY) if len(body) <= LONGEST_BODY else None
         if form not in FORMS_OF_BODY:
             form = "json" if laid_out is not None else "text" if is_text(start) else "hex"
         if form == "json":
@@ -312,9 +313,17 @@ class Pages:
         """The oldest dead letters of one queue."""
         name = _name(request)
         await self._watch.attend([name])
-        listing = await self.ask(_letters, dead_letters.name_of(name))
-        queue = self._watch.survey.queues.get(name)
-        return self.page(request, "letters", name=name, letters=listing, queue=queue)
+        listing = await self.ask(jobs.queued, name)
+        letters = [dead_letters.filed(info.id, name, info.body) for info in listing.jobs]
+        letters.sort(key=lambda filed: filed.letter.at if filed.letter else "")
+        return self.page(
+            request,
+            "letters",
+            name=name,
+            letters=letters,
+            unread=listing.unread,
+            queue=self._watch.survey.queues.get(name),
+        )
 
     # Finding
 
@@ -332,15 +341,6 @@ class Pages:
 
 def _laid_out(headers: dict[str, Any]) -> str:
     return shown_lines(json.dumps(headers, indent=2, ensure_ascii=False)) if headers else ""
-
-
-def _letters(clients: Sequence[Client], dead_queue: str) -> list[dead_letters.Filed]:
-    found = {
-        filed.id: filed
-        for client in clients
-        for filed in dead_letters.peek(client, dead_queue, jobs.PAGE)
-    }
-    return sorted(found.values(), key=lambda f: f.letter.at if f.letter else "")[: jobs.PAGE]
 
 
 def _rates(samples: Any) -> charts.Chart:

@@ -66,9 +66,14 @@ def due(info: JobInfo) -> str:
     return "" if within is None else f"in {duration(-(-within // 1000))}"
 
 
-def inner(body: bytes) -> bytes:
+def inner(body: bytes | None) -> bytes:
     """A body without its headers."""
-    return unwrap(body)[0]
+    return unwrap(body or b"")[0]
+
+
+def called(name: bytes | None) -> str:
+    """A queue's name as it is read, and typed to confirm something."""
+    return shown(name or b"") or "(no name)"
 
 
 def path(name: bytes | None) -> str:
@@ -92,8 +97,8 @@ def asset(name: str) -> str:
 
 
 FILTERS: dict[str, Any] = {
-    "ago": ago, "due": due, "duration": duration, "encoded": encoded, "in_a_line": in_a_line,
-    "inner": inner, "moment": moment,
+    "ago": ago, "called": called, "due": due, "duration": duration, "encoded": encoded,
+    "in_a_line": in_a_line, "inner": inner, "moment": moment,
     "number": number, "path": path, "rate": rate, "shown": shown, "shown_lines": shown_lines,
     "size": size, "state": state,
 }  # fmt: skip

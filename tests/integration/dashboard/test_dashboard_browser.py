@@ -394,6 +394,21 @@ def test_logging_in(browser, node, client):
     assert "sesame" not in board.log
 
 
+def test_a_page_left_open(browser, node, client):
+    """When its session has ended, a page that follows says that one has to log in again."""
+    client.add_job("mail", "x")
+    with Dashboard([node.address], PYDISQUE_DASHBOARD_TOKEN="sesame") as board:
+        context = browser.new_context(base_url=board.url)
+        page = context.new_page()
+        page.goto("/queues")
+        page.get_by_label("Token").fill("sesame")
+        page.get_by_role("button", name="Log in").click()
+        expect(page.locator("h1")).to_contain_text("Queues")
+        context.clear_cookies()
+        expect(page.locator("#pulse")).to_contain_text("Log in again", timeout=15_000)
+        context.close()
+
+
 def test_another_site_cannot_act(browser, board, client):
     """A page of another origin that sends our forms, or frames us, gets nowhere."""
     client.add_job("mail", "x")

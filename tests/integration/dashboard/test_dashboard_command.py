@@ -55,6 +55,16 @@ def test_an_empty_file_is_no_token(tmp_path):
     assert (done.code, "is empty" in done.err) == (2, True)
 
 
+@pytest.mark.parametrize("what", ["token", "password"])
+def test_a_secret_that_was_not_filled_in(monkeypatch, what):
+    """An option or a variable that is there and empty does not let everybody in."""
+    done = run(["127.0.0.1:1"], "dashboard", f"--{what}", "")
+    assert (done.code, f"the {what} is empty" in done.err) == (2, True)
+    monkeypatch.setenv(f"PYDISQUE_DASHBOARD_{what.upper()}", "")
+    done = run(["127.0.0.1:1"], "dashboard")
+    assert (done.code, f"the {what} is empty" in done.err) == (2, True)
+
+
 @pytest.mark.parametrize("name", ["uvicorn", "starlette", "jinja2"])
 def test_a_package_that_is_missing(monkeypatch, name):
     """It is told in one line, with what to install."""

@@ -8,19 +8,22 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
+from unittest import mock
 
 import pytest
 from starlette.testclient import TestClient
 
 from expositions import values
-from pydisque import Client
+from pydisque import Client, dead_letters
 from pydisque.dashboard import actions, guard, jobs, pages
 from pydisque.dashboard.app import application
 from pydisque.dashboard.auth import Door
 from pydisque.dashboard.names import to_path
 from pydisque.dashboard.settings import Settings
 from pydisque.dead_letters import DeadLetter
+from pydisque.envelope import wrap
 from pydisque.node import Server
+from pydisque.replies import JobInfo
 from servers import SCATTERED, Deployment, NodeProcess, free_port, unique, until
 
 kinds = pytest.mark.parametrize(
@@ -366,7 +369,111 @@ def test_purging_more_than_there_is_time_for(client, browser, monkeypatch):
     told = text_of(send(browser, f"/queue/{queue}/purge", typed=queue).text)
     left = client.qlen(queue)
     assert 0 < left < 25
-    assert f"{left} jobs queued now, purge again" in told
+    assert f"{left} jobs queued now, do it again" in told
+
+
+@in_memory
+@pytest.mark.parametrize(("action", "done"), [("replay", "put back"), ("discard", "deleted")])
+def test_more_letters_than_there_is_time_for(client, browser, monkeypatch, action, done):
+    """It says what is left, and goes on when asked again."""
+    monkeypatch.setattr(actions, "ENOUGH", -1.0)
+    monkeypatch.setattr(dead_letters, "BATCH", 2)
+    queue = unique("slow")
+    letters(client, queue, 5)
+    fields = {"which": "all", "typed": f"{queue}:dead"}
+    told = text_of(send(browser, f"/dead/{queue}:dead/{action}", **fields).text)
+    left = client.qlen(f"{queue}:dead")
+    assert 0 < left < 5
+    assert re.search(
+        rf"{5 - left} \w+( letters?)? {done}; {left} jobs? queued now, do it again", told
+    )
+
+
+@in_memory
+def test_a_queue_without_a_name(client, browser):
+    """It is purged no more easily than others: what it is called has to be typed."""
+    client.execute_command("DEBUG", "FLUSHALL")
+    client.add_job("", "x")
+    path = f"/queue/{to_path(b'')}"
+    assert "(no name)" in browser.get(path).text
+    assert "Nothing was deleted" in send(browser, f"{path}/purge").text
+    assert "1 job" in send(browser, f"{path}/purge", typed="(no name)").text
+    assert client.qlen("") == 0
+
+
+DEEP = b"\x00pydisque1 " + b"[" * 100_000 + b"\nx"
+HALF_A_LETTER = wrap(
+    b"x",
+    {"pydisque-dead": {"queue": "\ud800", "id": "D", "nacks": 1, "additional_deliveries": 0,
+     "error": "", "traceback": "", "at": "2026"}},
+)  # fmt: skip
+
+
+@in_memory
+@pytest.mark.parametrize("body", [DEEP, HALF_A_LETTER], ids=["deep", "half a letter"])
+def test_jobs_made_to_be_in_the_way(client, browser, body):
+    """Whatever somebody puts into a body, its pages are shown, and letters beside it put back."""
+    queue = unique("poison")
+    letters(client, queue, 1)
+    job_id = client.add_job(f"{queue}:dead", body)
+    for page in (f"/queue/{queue}:dead", f"/dead/{queue}:dead", f"/job/{to_path(job_id)}"):
+        assert browser.get(page).status_code == HTTPStatus.OK, page
+    assert "1 job put back" in send(browser, f"/dead/{queue}:dead/replay", which="all").text
+    assert client.qlen(queue) == 1
+
+
+@in_memory
+def test_a_body_that_is_longer_laid_out(client, browser):
+    """A body of JSON that is nested deeply makes no page of megabytes."""
+    body = "[" + ",".join(["[" * 900 + "]" * 900] * 36) + "]"
+    job_id = client.add_job(unique("deep"), body)
+    assert len(browser.get(f"/job/{to_path(job_id)}").text) < 200_000
+
+
+@in_memory
+def test_heavy_letters(client, browser, monkeypatch):
+    """A page of dead letters reads so many bytes and no more; the rest is listed by IDs."""
+    monkeypatch.setattr(jobs, "HEAVY", 300_000)
+    queue = unique("heavy")
+    letter = DeadLetter(queue, "D-1", 1, 0, "no", "", "2026-01-01T00:00:00", b"x" * 20_000)
+    ids = client.add_jobs(f"{queue}:dead", [letter.to_body()] * 15)
+    page = browser.get(f"/dead/{queue}:dead").text
+    assert len(page) < 200_000
+    assert "The oldest" in page
+    assert ids[0].decode() in page
+
+
+@in_memory
+def test_a_place_that_is_none(client, browser):
+    """A cursor no node can have given is the beginning."""
+    queue = unique("place")
+    client.add_job(queue, "x")
+    client.get_job([queue])
+    page = browser.get(f"/queue/{queue}?jobs=active&from=0-99999999999999999999")
+    assert page.status_code == HTTPStatus.OK
+
+
+def test_a_queue_nobody_could_be_asked_for():
+    """While no node answers it is not said that there is no such queue."""
+    with browsing([f"127.0.0.1:{free_port()}"]) as browser:
+        answer = browser.get("/queue/mail")
+        assert answer.status_code == HTTPStatus.BAD_GATEWAY
+        assert "No answer" in answer.text
+
+
+def test_a_job_known_by_its_acknowledgement_alone():
+    """Of a job that a node was told is done, and never had, there is a page as well."""
+    job_id = b"D-dcb833cf-8YL1NT17e9+wsA/09NqxscQI-05a1"
+    info = JobInfo(
+        [b"id", job_id, b"queue", None, b"state", b"acked", b"repl", 0, b"ttl", 0, b"ctime", 0,
+         b"delay", 0, b"retry", 0, b"nacks", 0, b"additional-deliveries", 0, b"nodes-delivered",
+         [], b"nodes-confirmed", [], b"next-requeue-within", None, b"next-awake-within", 1,
+         b"body", None]
+    )  # fmt: skip
+    with Server() as node, browsing([node.address]) as browser:
+        with mock.patch.object(Client, "show", return_value=info):
+            assert browser.get(f"/job/{to_path(job_id)}").status_code == HTTPStatus.OK
+            assert browser.get(f"/job/{to_path(job_id)}/body").content == b""
 
 
 def letters(client: Client, queue: str, count: int) -> list[str]:

@@ -61,9 +61,13 @@ async function follow() {
   try {
     const answer = await fetch(location.href, {
       headers: { "X-Live": "1", Accept: "text/html" },
-      redirect: "error",
+      redirect: "manual",
       signal: AbortSignal.timeout(PATIENCE),
     });
+    if (answer.type === "opaqueredirect" || answer.status === 401) {
+      pulse.textContent = "Log in again: this page is not shown to everybody.";
+      return; // nothing follows until then
+    }
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const now = page.getElementById("main");
     if (!now || !now.hasAttribute("data-live")) throw new Error(String(answer.status));
