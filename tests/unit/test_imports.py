@@ -131,7 +131,7 @@ SURVEY_LAYERS = ["figures", "census", "survey", "jobs", "metrics"]
 # The same for the dashboard, which may also import all of the client and the survey.
 DASHBOARD_LAYERS = [
     *("names", "charts", "auth", "settings", "watch", "clients", "jobs", "actions", "metrics"),
-    *("views", "guard", "pages", "forms", "app"),
+    *("listening", "views", "guard", "pages", "forms", "app"),
 ]
 
 # The same for the live view, which may also import all of the client and the survey, and of the

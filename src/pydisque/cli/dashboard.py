@@ -151,6 +151,7 @@ def _run(host: str, port: int, settings: Settings, *, log_json: bool) -> None:
 
     from pydisque import logs  # noqa: PLC0415
     from pydisque.dashboard.app import application  # noqa: PLC0415
+    from pydisque.dashboard.listening import Protocol  # noqa: PLC0415
 
     logs.configure(logging.INFO, as_json=log_json)
     logging.getLogger("pydisque").setLevel(logging.ERROR)  # pages say that a node is gone
@@ -163,8 +164,8 @@ def _run(host: str, port: int, settings: Settings, *, log_json: bool) -> None:
     )
     config = uvicorn.Config(
         application(settings), log_config=None, access_log=False, server_header=False,
-        proxy_headers=False, limit_concurrency=MOST_REQUESTS, timeout_graceful_shutdown=2,
-        log_level="warning",
+        proxy_headers=False, http=Protocol, limit_concurrency=MOST_REQUESTS,
+        timeout_graceful_shutdown=2, log_level="warning",
     )  # fmt: skip
     click.echo(f"dashboard: http://{where}/ ({may})")
     for signum in (signal.SIGINT, signal.SIGTERM):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import sys
 import urllib.request
+from typing import Any
 
 import pytest
+import uvicorn
 
 from command_line import run
 from dashboards import Dashboard
+from pydisque.dashboard import listening
 from pydisque.node import Server
 from servers import free_port
 
@@ -63,6 +67,37 @@ def test_a_secret_that_was_not_filled_in(monkeypatch, what):
     monkeypatch.setenv(f"PYDISQUE_DASHBOARD_{what.upper()}", "")
     done = run(["127.0.0.1:1"], "dashboard")
     assert (done.code, f"the {what} is empty" in done.err) == (2, True)
+
+
+def test_who_asks_for_nothing_is_not_waited_for(monkeypatch):
+    """Connections on which nothing comes, or no whole request, are closed; others go on."""
+    monkeypatch.setattr(listening, "FIRST_REQUEST", 0.2)
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async def main() -> None:
+        config = uvicorn.Config(app, http=listening.Protocol, lifespan="off", log_config=None)
+        server = uvicorn.Server(config)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            asking = await asyncio.open_connection("127.0.0.1", port)
+            idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+            idle[0][1].write(b"GET / HTTP/1.1\r\n")
+            for _ in range(2):
+                asking[1].write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert b"204" in await asking[0].readuntil(b"\r\n\r\n")
+                for reader, _ in idle:
+                    assert await reader.read() == b""
+            for _, writer in (asking, *idle):
+                writer.close()
+                await writer.wait_closed()
+            server.should_exit = True
+            await serving
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("name", ["uvicorn", "starlette", "jinja2"])

@@ -470,10 +470,10 @@ def test_a_job_known_by_its_acknowledgement_alone():
          [], b"nodes-confirmed", [], b"next-requeue-within", None, b"next-awake-within", 1,
          b"body", None]
     )  # fmt: skip
-    with Server() as node, browsing([node.address]) as browser:
-        with mock.patch.object(Client, "show", return_value=info):
-            assert browser.get(f"/job/{to_path(job_id)}").status_code == HTTPStatus.OK
-            assert browser.get(f"/job/{to_path(job_id)}/body").content == b""
+    known = mock.patch.object(Client, "show", return_value=info)
+    with known, Server() as node, browsing([node.address]) as browser:
+        assert browser.get(f"/job/{to_path(job_id)}").status_code == HTTPStatus.OK
+        assert browser.get(f"/job/{to_path(job_id)}/body").content == b""
 
 
 def letters(client: Client, queue: str, count: int) -> list[str]:
