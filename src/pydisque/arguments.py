@@ -13,10 +13,12 @@ from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 Text: TypeAlias = str | bytes | bytearray | memoryview | int | float
-Argument: TypeAlias = str | bytes | memoryview | int | float
+Argument: TypeAlias = str | bytes | memoryview
+"""As it goes to hiredis. No number does: hiredis dies of a signal (Ctrl-C) that raises while it
+makes text of one."""
 
 # Exact types: a bool is an int to isinstance, and "True" is no word of the protocol.
-_ON_THE_WIRE = frozenset({str, bytes, int, float, memoryview})
+_ON_THE_WIRE = frozenset({str, bytes, memoryview})
 SMALLEST = -(2**63)
 LARGEST = 2**63 - 1
 _JOB_ID_LENGTH = 40
@@ -29,8 +31,10 @@ def text(name: str, value: Any) -> Argument:
         return value  # type: ignore[no-any-return]
     if isinstance(value, bytearray):
         return bytes(value)
-    if isinstance(value, (str, bytes, int, float)) and not isinstance(value, bool):
+    if isinstance(value, (str, bytes)):
         return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return int.__repr__(value) if isinstance(value, int) else float.__repr__(value)
     raise TypeError(f"{name} must be str, bytes, int or float, not {value!r}")
 
 
@@ -44,13 +48,18 @@ def integer(name: str, value: Any, least: int = SMALLEST, most: int = LARGEST) -
     return value  # type: ignore[no-any-return]
 
 
+def number(name: str, value: Any, least: int = SMALLEST, most: int = LARGEST) -> str:
+    """The same as it goes on the wire."""
+    return str(integer(name, value, least, most))
+
+
 def cursor(value: Any) -> Argument:
     """A scan's cursor: 0, or what the last reply gave, which is text."""
     if isinstance(value, (str, bytes)):
         if not value.isdigit():
             raise ValueError(f"cursor must be 0 or a cursor from the last reply, not {value!r}")
         return value
-    return integer("cursor", value, 0, 2**64 - 1)
+    return number("cursor", value, 0, 2**64 - 1)
 
 
 def several(name: str, values: Any) -> Iterable[Any]:

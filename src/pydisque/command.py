@@ -80,7 +80,7 @@ def shortened(command: Command[R], elapsed: float) -> Command[R]:
         return command
     rest = max(1, round((command.wait - elapsed) * 1000))
     at = [word(arg) for arg in command.args].index("TIMEOUT") + 1
-    args = (*command.args[:at], rest, *command.args[at + 1 :])
+    args = (*command.args[:at], str(rest), *command.args[at + 1 :])
     return command._replace(args=args, wait=rest / 1000)
 
 

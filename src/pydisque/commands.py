@@ -75,7 +75,7 @@ def add_job(
     """
     milliseconds = arguments.integer("timeout", timeout, 0)
     args: list[Argument] = ["ADDJOB", arguments.text("queue_name", queue_name)]
-    args += arguments.text("job", job), milliseconds
+    args += arguments.text("job", job), str(milliseconds)
     given = (replicate, delay, retry, ttl, maxlen)
     if given != _NOTHING_GIVEN:  # mostly nothing is, and this is the command sent most
         args += _add_options(*given)
@@ -96,7 +96,7 @@ def _add_options(replicate: Any, delay: Any, retry: Any, ttl: Any, maxlen: Any) 
     _option(args, "RETRY", retry, 0)
     _option(args, "TTL", ttl, 1)
     _option(args, "MAXLEN", maxlen, 1)
-    given: dict[Any, Any] = dict(zip(args[::2], args[1::2], strict=True))
+    given: dict[Any, int] = dict(zip(args[::2], map(int, args[1::2]), strict=True))
     life = given.get("TTL", DEFAULT_TTL)
     if given.get("DELAY", 0) >= life:
         raise ValueError(f"delay must be less than ttl, which is {life}, not {given['DELAY']}")
@@ -116,7 +116,7 @@ def _option(
 ) -> None:
     """Add an option that was given: 0 is a value, only None is none."""
     if value is not None:
-        args += word, arguments.integer(word.lower(), value, least, most)
+        args += word, arguments.number(word.lower(), value, least, most)
 
 
 def _reserved_async(reserved: dict[str, bool | None]) -> bool | None:
@@ -171,7 +171,7 @@ def get_job(
         args.append("NOHANG")
     if timeout is not None:
         timeout = arguments.integer("timeout", timeout, 0)
-        args += "TIMEOUT", timeout
+        args += "TIMEOUT", str(timeout)
     _option(args, "COUNT", count, 1)
     if withcounters:
         args.append("WITHCOUNTERS")
@@ -243,7 +243,7 @@ def nack_job(*job_ids: JobID, delay: int | None = None) -> Command[int]:
     """
     args = arguments.job_ids(job_ids)
     if delay is not None and (seconds := arguments.integer("delay", delay, 0)):
-        args += "DELAY", seconds
+        args += "DELAY", str(seconds)
     return _command("NACK", *args)
 
 
@@ -407,7 +407,7 @@ def qpeek(queue_name: Text, count: int) -> Command[list[Job]]:
         A list of `Job`; empty for a queue that does not exist.
     """
     name = arguments.text("queue_name", queue_name)
-    return _command("QPEEK", name, arguments.integer("count", count), parse=_jobs)
+    return _command("QPEEK", name, arguments.number("count", count), parse=_jobs)
 
 
 def pause(

@@ -197,7 +197,7 @@ def test_a_wait_with_timeout_has_it_on_top_of_the_deadline():
     journey.broke(a, [call], lost())
     assert isinstance(journey.step(39.0, 0.0), float)
     ((_, command),) = journey.calls_for(a, 12.0)
-    assert command.args[2] == 18_000
+    assert command.args[2] == "18000"
     journey.step(39.0, 0.0)
     assert journey.step(40.0, 0.0) is None
 

@@ -49,7 +49,7 @@ def test_what_failed_is_given_back():
     job = a_job()
     at_once, later = settled(Again(0, ERROR), job), settled(Again(8, ERROR), job)
     assert words(at_once) == ["NACK", job.key]
-    assert words(later) == ["NACK", job.key, "DELAY", 8]
+    assert words(later) == ["NACK", job.key, "DELAY", "8"]
     assert (later.outcome, later.ack) == ("retried", False)
     assert words(settled(Again(0, ERROR), job, delays=False)) == ["NACK", job.key]
 
@@ -62,7 +62,7 @@ def test_where_nack_knows_no_delay():
     body, headers = unwrap(add[2])
     assert (add[:2], body) == (["ADDJOB", b"q"], b"body")
     assert headers == {EARLIER: {"id": job.id, "nacks": 3, "additional_deliveries": 1}}
-    assert {"DELAY", 8, "TTL", 100, "RETRY", 10} <= set(add)
+    assert {"DELAY", "8", "TTL", "100", "RETRY", "10"} <= set(add)
     assert (later.outcome, later.ack) == ("retried", True)
     again = WorkerJob(b"q", b"D-other-05a1", add[2], 0, 0)
     assert (again.attempt, again.first_id, again.body) == (5, job.id, b"body")
@@ -75,7 +75,7 @@ def test_the_dead_are_buried():
     add = words(dead)
     letter = DeadLetter.of_body(add[2])
     assert add[:2] == ["ADDJOB", "q:dead"]
-    assert add[add.index("TTL") + 1] == 60
+    assert add[add.index("TTL") + 1] == "60"
     assert letter == DeadLetter(
         "q", job.id, 2, 0, "ValueError: no", "its traceback", "2026-11-24T18:30:00+00:00",
         b"body", {},
