@@ -11,7 +11,6 @@ import time
 
 from redis.exceptions import RedisError
 
-from pydisque.async_client import AsyncClient
 from pydisque.replies import JobInfo, believed
 from pydisque.survey.census import SMALLEST, is_delayed, next_step
 from pydisque.survey.survey import SCAN_SECONDS, Probe, Survey
@@ -54,10 +53,8 @@ class JobList:
         own, until = self._survey.own(probe), time.monotonic() + SCAN_SECONDS
         while time.monotonic() < until:
             try:
-                cursor, jobs = await probe.ask(
-                    lambda client: client.jscan(
-                        scan.cursor, scan.step, queue=self._queue, state="active", reply="all"
-                    )
+                cursor, jobs = await probe.client.jscan(
+                    scan.cursor, scan.step, queue=self._queue, state="active", reply="all"
                 )
             except RedisError:
                 self._scans[probe.name] = _Scan()
@@ -96,14 +93,11 @@ class _Scan:
 
 
 async def _queued(probe: Probe, queue: bytes, most: int) -> list[JobInfo]:
-    async def ask(client: AsyncClient) -> list[JobInfo]:
-        shows = client.pipeline()
-        for job in await client.qpeek(queue, most):
+    try:
+        shows = probe.client.pipeline()
+        for job in await probe.client.qpeek(queue, most):
             shows.show(job.id)
         return [info for info in await shows.execute() if info is not None]
-
-    try:
-        return await probe.ask(ask)  # type: ignore[no-any-return]
     except RedisError:
         return []
 

@@ -18,6 +18,8 @@ from redis.exceptions import RedisError
 
 from pydisque.addresses import Address, parse_addresses
 from pydisque.async_client import AsyncClient
+from pydisque.async_line import AsyncLine
+from pydisque.async_transport import AsyncTransport
 from pydisque.errors import UnreachableError
 from pydisque.nodes import AVOID
 from pydisque.replies import QueueStats
@@ -40,13 +42,26 @@ DEADLINE = 2.0
 """Seconds after which a node that says nothing is given up."""
 
 
+class _LoneTransport(AsyncTransport):
+    """Knows the nodes it was given, and learns of no fellow that it could go to instead."""
+
+    def learn(self, line: AsyncLine, hello: list[Any]) -> None:
+        super().learn(line, hello[:2])  # what it says of itself
+
+
+class _LoneClient(AsyncClient):
+    _make_transport = _LoneTransport
+
+
 class Probe:
     """One node that is asked, by a client that goes to no other."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
         self.name = str(address)
-        self.client = _client(address)
+        self.client = _LoneClient(
+            [address.url], deadline=0, socket_timeout=DEADLINE, socket_connect_timeout=DEADLINE
+        )
         self.figures = NodeFigures("", self.name)
         self.failure: RedisError | None = None
         """Why it could not be asked last; in words it is in the figures."""
@@ -56,30 +71,10 @@ class Probe:
         self.listed = False
         """Whether all of them were listed since the survey last began with them anew."""
 
-    async def ask(self, question: Callable[[AsyncClient], Any]) -> Any:
-        """What it answers.
-
-        Raises:
-            RedisError: nothing, or an error.
-        """
-        answer = await question(self.client)
-        node = self.client.connected_node
-        if node is None or (node.host, node.port) != (self.address.host, self.address.port):
-            await self.client.close()  # it went to a fellow: that one is asked anyhow
-            self.client = _client(self.address)
-            raise UnreachableError(f"{self.name} does not answer")
-        return answer
-
     def note(self, failure: RedisError | None) -> None:
         """Keep why it could not be asked, or that it could."""
         self.failure = failure
         self.figures.error = "" if failure is None else str(failure)
-
-
-def _client(address: Address) -> AsyncClient:
-    return AsyncClient(
-        [address.url], deadline=0, socket_timeout=DEADLINE, socket_connect_timeout=DEADLINE
-    )
 
 
 class Survey:
@@ -158,7 +153,7 @@ class Survey:
 
     async def everywhere(self, question: Callable[[AsyncClient], Any]) -> list[Any]:
         """What all nodes answer whose queues count; an error is in place of its answer."""
-        asked = (probe.ask(question) for probe in self.asked)
+        asked = (question(probe.client) for probe in self.asked)
         answers = await asyncio.gather(*asked, return_exceptions=True)
         for answer in answers:
             if isinstance(answer, BaseException) and not isinstance(answer, RedisError):
@@ -188,7 +183,7 @@ class Survey:
         for address in dict.fromkeys([*(probe.address for probe in probes), *self._given]):
             probe = known.get(str(address)) or Probe(address)
             try:
-                hello = await probe.ask(AsyncClient.hello)
+                hello = await probe.client.hello()
             except RedisError as error:
                 probe.note(error)
                 known.setdefault(probe.name, probe)
@@ -219,7 +214,7 @@ class Survey:
         if probe.figures.error and probe.figures.priority >= AVOID:
             return  # its fellows say that it is not back
         try:
-            probe.figures.info = await probe.ask(AsyncClient.info)
+            probe.figures.info = await probe.client.info()
             probe.note(None)
         except RedisError as error:
             probe.note(error)
@@ -261,7 +256,7 @@ class Survey:
         found: list[bytes] = []
         step = min(PAGE, room)
         while len(found) < room and not probe.listed:
-            probe.cursor, names = await probe.ask(lambda client: client.qscan(probe.cursor, step))
+            probe.cursor, names = await probe.client.qscan(probe.cursor, step)
             found += names
             probe.listed = int(probe.cursor) == 0
         return found
@@ -319,10 +314,8 @@ class Survey:
         until = time.monotonic() + SCAN_SECONDS
         while time.monotonic() < until:
             try:
-                cursor, jobs = await probe.ask(
-                    lambda client: client.jscan(
-                        census.cursor, census.step, state="active", reply="all"
-                    )
+                cursor, jobs = await probe.client.jscan(
+                    census.cursor, census.step, state="active", reply="all"
                 )
             except RedisError:
                 probe.census = Census()
@@ -344,34 +337,28 @@ def _teller(probe: Probe) -> str:
 
 
 async def _stats(probe: Probe, names: list[bytes]) -> list[QueueStats | None]:
-    async def ask(client: AsyncClient) -> list[Any]:
-        pipeline = client.pipeline()
-        for name in names:
-            pipeline.qstat(name)
-        return await pipeline.execute()
-
-    return await probe.ask(ask)  # type: ignore[no-any-return]
+    pipeline = probe.client.pipeline()
+    for name in names:
+        pipeline.qstat(name)
+    return await pipeline.execute()
 
 
 async def _ages(probe: Probe, names: list[bytes]) -> list[float | None]:
-    async def ask(client: AsyncClient) -> list[float | None]:
-        peeks = client.pipeline()
+    try:
+        peeks = probe.client.pipeline()
         for name in names:
             peeks.qpeek(name, 1)
         first = [jobs[0].id if jobs else None for jobs in await peeks.execute()]
-        shows = client.pipeline()
+        shows = probe.client.pipeline()
         for id_ in first:
             if id_ is not None:
                 shows.show(id_)
         told = iter(await shows.execute())
-        now = time.time()
-        ages: list[float | None] = []
-        for id_ in first:
-            job = None if id_ is None else next(told)
-            ages.append(None if job is None else max(0.0, now - job.ctime / 1e9))
-        return ages
-
-    try:
-        return await probe.ask(ask)  # type: ignore[no-any-return]
     except RedisError:
         return [None] * len(names)
+    now = time.time()
+    ages: list[float | None] = []
+    for id_ in first:
+        job = None if id_ is None else next(told)
+        ages.append(None if job is None else max(0.0, now - job.ctime / 1e9))
+    return ages

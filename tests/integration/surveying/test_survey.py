@@ -134,6 +134,19 @@ async def test_a_node_that_is_gone():
     await survey.aclose()
 
 
+async def test_a_unix_socket(tmp_path):
+    """A node is asked on its Unix socket as on its port."""
+    path = str(tmp_path / "node")
+    with Server(unixsocket=path) as node, Client(node.address) as client:
+        client.add_job("q", "x")
+        survey = Survey([f"unix:{path}"])
+        await survey.look()
+        await survey.ask_oldest([b"q"])
+        assert survey.queues[b"q"].oldest is not None
+        assert [(each.address, each.error) for each in survey.nodes] == [(f"unix:{path}", "")]
+        await survey.aclose()
+
+
 async def test_no_node():
     """Nothing there is told at once."""
     survey = Survey([f"127.0.0.1:{free_port()}"])
