@@ -145,7 +145,9 @@ class Survey:
             failure = self.probes[0].failure
             raise UnreachableError(met) from ((failure and failure.__cause__) or failure)
         wanted = [*self.watched, *self.followed, *self._busiest()]
-        await self._see(asked, list(dict.fromkeys([*wanted, *await self._next_names(asked)])))
+        names, are_last = await self._next_names(asked)
+        await self._see(asked, list(dict.fromkeys([*wanted, *names])))
+        self.complete |= are_last
         if self._counting:
             await asyncio.gather(*(self._count(probe) for probe in asked))
             self._tell_counts(asked)
@@ -229,8 +231,11 @@ class Survey:
         )
         return [queue.name for queue in best]
 
-    async def _next_names(self, asked: list[Probe]) -> list[bytes]:
-        """Some queues, so that all have their turn; those that are gone are forgotten."""
+    async def _next_names(self, asked: list[Probe]) -> tuple[list[bytes], bool]:
+        """Some queues, so that all have their turn, and whether all have had it with these.
+
+        Those that are gone are forgotten.
+        """
         room = (self._budget if self.samples else FIRST) // len(asked)
         names: list[bytes] = []
         try:
@@ -238,14 +243,14 @@ class Survey:
                 names += await self._names_of(probe, room)
         except RedisError:  # what was not listed may be there all the same
             self._list_anew()
-            return names
+            return names, False
         self._swept.update(names)
-        if all(probe.listed for probe in asked):
-            self.complete = True
+        are_last = all(probe.listed for probe in asked)
+        if are_last:
             for name in self.queues.keys() - self._swept:
                 del self.queues[name]
             self._list_anew()
-        return names
+        return names, are_last
 
     def _list_anew(self) -> None:
         self._swept = set()
