@@ -111,21 +111,38 @@ def test_a_node_that_goes_and_comes_back():
         with on_screen([node.address], *OFTEN) as screen:
             screen.shows("mail")
             node.kill()
-            screen.shows("no node answers", "1 node, 1 failed")
+            screen.shows("no node answered", "1 node, 1 failed")
             assert screen.chosen.startswith("mail")
             screen.type("p")
             screen.shows("pause mail?")
             screen.type("y")
-            screen.shows("no node answers", "mail: done on 0 of 0 nodes")
+            screen.shows("no node answered", "mail: done on 0 of 0 nodes")
             screen.type("n")
             screen.shows("no answer", "refused")
             screen.type("n")
             node.start()
-            screen.until(lambda: "no node answers" not in screen.text)
+            screen.until(lambda: "no node answered" not in screen.text)
             screen.shows("no queues")
             with Client(node.address) as client:
                 client.add_job("after", "x")
             screen.shows("after")
+
+
+def test_what_is_not_known_is_not_said_to_be_none():
+    """Looking into a queue or a job when no node answers says just that."""
+    with NodeProcess() as node, Client(node.address) as client:
+        client.add_job("mail", "x")
+        with on_screen([node.address], "top", "--interval", "60") as screen:
+            screen.until(lambda: screen.chosen.startswith("mail"))
+            screen.type("\r")
+            screen.until(lambda: screen.chosen.startswith("D-"))
+            node.kill()
+            screen.type("\r")
+            screen.shows("no node answered", "looking for it")
+            screen.type("\x1b")
+            screen.shows("no node answered", "[queued]", "D-")
+            screen.type("\t")
+            screen.shows("no node answered", "looking for jobs")
 
 
 def test_one_node_of_several_goes():

@@ -215,9 +215,9 @@ def test_ascii_alone():
 
 def test_what_is_the_matter_is_said():
     """That no node answers stands above old figures; what came of a pause stands below."""
-    seen = replace(scene(), trouble="refused\x1b[2J", said="mail: paused")
+    seen = replace(scene(), trouble="no node answered\x1b[2J", said="mail: paused")
     lines = drawn(State(), Size(80, 9), seen).split("\n")
-    assert (lines[1], lines[-1]) == ("no node answers: refused\\x1b[2J", "mail: paused")
+    assert (lines[1], lines[-1]) == ("no node answered\\x1b[2J", "mail: paused")
     asking = drawn(VIEWS["asking"], Size(40, 9)).split("\n")
     assert asking[-1].endswith("? [y/N]")
     assert drawn(VIEWS["typing"], Size(80, 9)).endswith("/\\x1b[31m\\udcff")
@@ -234,7 +234,7 @@ def test_nothing_there():
         (VIEWS["queue"], replace(empty, jobs=[]), "no jobs"),
         (VIEWS["queue"], replace(empty, jobs=[], jobs_complete=False), "no jobs so far"),
         (VIEWS["job"], empty, "looking for it"),
-        (VIEWS["job"], replace(empty, job_asked=True), "no node knows it any more"),
+        (VIEWS["job"], replace(empty, job_asked=True), "no node that answers knows it"),
         (State(), replace(empty, complete=False), "0 queues so far"),
     ):
         assert told in drawn(state, Size(80, 24), seen), told

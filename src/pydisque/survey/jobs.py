@@ -6,10 +6,7 @@ that goes on a little with every look, and begins anew once it is through.
 
 from __future__ import annotations
 
-import asyncio
 import time
-
-from redis.exceptions import RedisError
 
 from pydisque.replies import JobInfo, believed
 from pydisque.survey.census import SMALLEST, is_delayed, next_step
@@ -35,34 +32,38 @@ class JobList:
         """Whether every node was looked through once, or there are as many as wanted."""
 
     async def look(self) -> None:
-        """See how it is now, or a little more of it; a node that fails tells nothing."""
+        """See how it is now, or a little more of it; what nodes have that fail is left out.
+
+        Raises:
+            UnreachableError: all fail; what was seen before is kept.
+        """
         asked = self._survey.asked
-        if not asked:
-            return
-        if self._state == "queued":
-            parts = await asyncio.gather(*(_queued(p, self._queue, self._most) for p in asked))
-            self.complete = True
-        else:
-            parts = await asyncio.gather(*map(self._scan, asked))
-            self.complete = all(self._scans[probe.name].done for probe in asked)
-        together = {job.id: job for part in parts for job in part}
+        queued = self._state == "queued"
+        parts = await self._survey.of_each(self._queued if queued else self._scan)
+        together = {job.id: job for part in parts.values() for job in part}
         self.jobs = list(together.values())[: self._most]
+        self.complete = all(
+            probe in parts and (queued or self._scans[probe.name].done) for probe in asked
+        )
+
+    async def _queued(self, probe: Probe) -> list[JobInfo]:
+        shows = probe.client.pipeline()
+        for job in await probe.client.qpeek(self._queue, self._most):
+            shows.show(job.id)
+        return [info for info in await shows.execute() if info is not None]
 
     async def _scan(self, probe: Probe) -> list[JobInfo]:
-        scan = self._scans.setdefault(probe.name, _Scan())
+        scan = self._scans.pop(probe.name, None) or _Scan()
         own, until = self._survey.own(probe), time.monotonic() + SCAN_SECONDS
         while time.monotonic() < until:
-            try:
-                cursor, jobs = await probe.client.jscan(
-                    scan.cursor, scan.step, queue=self._queue, state="active", reply="all"
-                )
-            except RedisError:
-                self._scans[probe.name] = _Scan()
-                return []
+            cursor, jobs = await probe.client.jscan(
+                scan.cursor, scan.step, queue=self._queue, state="active", reply="all"
+            )
             now, delayed = time.time(), self._state == "delayed"
             some = [j for j in jobs if j.id.startswith(own) and is_delayed(j, now) == delayed]
             if scan.take(cursor, some, sum(len(job.body) for job in jobs), self._most):
                 break
+        self._scans[probe.name] = scan  # one that failed begins anew
         return scan.known
 
 
@@ -92,17 +93,11 @@ class _Scan:
         return True
 
 
-async def _queued(probe: Probe, queue: bytes, most: int) -> list[JobInfo]:
-    try:
-        shows = probe.client.pipeline()
-        for job in await probe.client.qpeek(queue, most):
-            shows.show(job.id)
-        return [info for info in await shows.execute() if info is not None]
-    except RedisError:
-        return []
-
-
 async def find_job(survey: Survey, job_id: bytes) -> JobInfo | None:
-    """What is known of a job; None: no node that answers knows it."""
-    answers = await survey.everywhere(lambda client: client.show(job_id))
-    return believed(answer for answer in answers if isinstance(answer, JobInfo))
+    """What is known of a job; None: no node that answers knows it.
+
+    Raises:
+        UnreachableError: none answers.
+    """
+    answers = await survey.of_each(lambda probe: probe.client.show(job_id))
+    return believed(answers.values())

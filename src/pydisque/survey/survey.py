@@ -11,8 +11,8 @@ import asyncio
 import heapq
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from redis.exceptions import RedisError
 
@@ -25,6 +25,8 @@ from pydisque.nodes import AVOID
 from pydisque.replies import QueueStats
 from pydisque.survey.census import Census
 from pydisque.survey.figures import KEPT, NodeFigures, QueueFigures, Sample, total
+
+T = TypeVar("T")
 
 FIRST = 10_000
 """Queues that the first look asks for, so that mostly all are seen at once."""
@@ -64,7 +66,7 @@ class Probe:
         )
         self.figures = NodeFigures("", self.name)
         self.failure: RedisError | None = None
-        """Why it could not be asked last; in words it is in the figures."""
+        """Why it could not be asked last; in short it is in the figures."""
         self.census = Census()
         self.cursor: int | bytes = 0
         """Where the list of its queues goes on."""
@@ -74,7 +76,21 @@ class Probe:
     def note(self, failure: RedisError | None) -> None:
         """Keep why it could not be asked, or that it could."""
         self.failure = failure
-        self.figures.error = "" if failure is None else str(failure)
+        self.figures.error = "" if failure is None else _in_short(failure)
+
+
+def _in_short(failure: RedisError) -> str:
+    """What a node met, without which node that was."""
+    return str((isinstance(failure, UnreachableError) and failure.__cause__) or failure)
+
+
+def _unreachable(failures: Mapping[Probe, RedisError]) -> UnreachableError:
+    """What to raise when this is all that came of asking nodes."""
+    met = "; ".join(f"{probe.name}: {_in_short(each)}" for probe, each in failures.items())
+    error = UnreachableError(f"no node answered ({met})" if met else "no node is known yet")
+    first = next(iter(failures.values()), None)
+    error.__cause__ = (first and first.__cause__) or first
+    return error
 
 
 class Survey:
@@ -141,9 +157,7 @@ class Survey:
         await asyncio.gather(*(self._inform(probe) for probe in self.probes if probe not in failed))
         asked = self.asked
         if not asked:
-            met = "; ".join(dict.fromkeys(node.error for node in self.nodes))
-            failure = self.probes[0].failure
-            raise UnreachableError(met) from ((failure and failure.__cause__) or failure)
+            raise self._unreachable()
         wanted = [*self.watched, *self.followed, *self._busiest()]
         names, are_last = await self._next_names(asked)
         await self._see(asked, list(dict.fromkeys([*wanted, *names])))
@@ -155,12 +169,38 @@ class Survey:
 
     async def everywhere(self, question: Callable[[AsyncClient], Any]) -> list[Any]:
         """What all nodes answer whose queues count; an error is in place of its answer."""
-        asked = (question(probe.client) for probe in self.asked)
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-        for answer in answers:
+        return list((await self._all(lambda probe: question(probe.client))).values())
+
+    async def of_each(self, question: Callable[[Probe], Awaitable[T]]) -> dict[Probe, T]:
+        """What comes of asking each node whose queues count; those that fail are left out.
+
+        Raises:
+            UnreachableError: all fail; its cause is what the first one met.
+        """
+        told: dict[Probe, T] = {}
+        failures: dict[Probe, RedisError] = {}
+        for probe, answer in (await self._all(question)).items():
+            if isinstance(answer, RedisError):
+                failures[probe] = answer
+            else:
+                told[probe] = answer
+        if not told:
+            raise _unreachable(failures) if failures else self._unreachable()
+        return told
+
+    async def _all(self, question: Callable[[Probe], Awaitable[T]]) -> dict[Probe, T | RedisError]:
+        asked = self.asked
+        found = await asyncio.gather(*map(question, asked), return_exceptions=True)
+        answers: dict[Probe, T | RedisError] = {}
+        for probe, answer in zip(asked, found, strict=True):
             if isinstance(answer, BaseException) and not isinstance(answer, RedisError):
                 raise answer
+            answers[probe] = answer
         return answers
+
+    def _unreachable(self) -> UnreachableError:
+        """What to raise when no node is left to be asked."""
+        return _unreachable({probe: probe.failure for probe in self.probes if probe.failure})
 
     def own(self, probe: Probe) -> bytes:
         """What IDs of a node's own jobs begin with, where it has copies of others' beside them."""
@@ -297,15 +337,19 @@ class Survey:
         """Learn how old the job is that is next in some queues; brings its body, so ask for few.
 
         What was learnt of other queues is forgotten, as it would not be true for long.
+
+        Raises:
+            UnreachableError: no node could be asked; what was learnt before is kept.
         """
-        for queue in self._aged:
-            queue.oldest = None
         wanted = [name for name in names if name in self.queues]
         ages: dict[bytes, float] = {}
-        for probe in self.asked:
-            for name, age in zip(wanted, await _ages(probe, wanted), strict=True):
-                if age is not None:
-                    ages[name] = max(age, ages.get(name, 0.0))
+        if wanted:
+            for found in (await self.of_each(lambda probe: _ages(probe, wanted))).values():
+                for name, age in zip(wanted, found, strict=True):
+                    if age is not None:
+                        ages[name] = max(age, ages.get(name, 0.0))
+        for queue in self._aged:
+            queue.oldest = None
         self._aged = [self.queues[name] for name in wanted]
         for queue in self._aged:
             queue.oldest = ages.get(queue.name)
@@ -349,18 +393,15 @@ async def _stats(probe: Probe, names: list[bytes]) -> list[QueueStats | None]:
 
 
 async def _ages(probe: Probe, names: list[bytes]) -> list[float | None]:
-    try:
-        peeks = probe.client.pipeline()
-        for name in names:
-            peeks.qpeek(name, 1)
-        first = [jobs[0].id if jobs else None for jobs in await peeks.execute()]
-        shows = probe.client.pipeline()
-        for id_ in first:
-            if id_ is not None:
-                shows.show(id_)
-        told = iter(await shows.execute())
-    except RedisError:
-        return [None] * len(names)
+    peeks = probe.client.pipeline()
+    for name in names:
+        peeks.qpeek(name, 1)
+    first = [jobs[0].id if jobs else None for jobs in await peeks.execute()]
+    shows = probe.client.pipeline()
+    for id_ in first:
+        if id_ is not None:
+            shows.show(id_)
+    told = iter(await shows.execute())
     now = time.time()
     ages: list[float | None] = []
     for id_ in first:

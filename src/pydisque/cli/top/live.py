@@ -124,15 +124,20 @@ class _Live:
 
     async def _look(self) -> None:
         """Look at all if it is time, and at what is looked into."""
-        if not self._state.frozen and self._loop.time() >= self._due:
-            self._survey.watched = set(self._seen())
-            try:
-                await self._survey.look()
-                self._take_note(None)
-            except RedisError as error:
-                self._take_note(error)
+        try:
+            if not self._state.frozen and self._loop.time() >= self._due:
+                await self._look_at_all()
+            await self._look_closer()
+        except RedisError as error:
+            self._take_note(error)
+
+    async def _look_at_all(self) -> None:
+        self._survey.watched = set(self._seen())
+        try:
+            await self._survey.look()
+        finally:
             self._due = self._loop.time() + self._interval
-        await self._look_closer()
+        self._take_note(None)
 
     def _take_note(self, error: BaseException | None) -> None:
         """Keep why nothing is known of now, or that it is."""
@@ -148,7 +153,7 @@ class _Live:
                 self._jobs_of = place.subject, self._state.jobs
                 self._jobs = JobList(self._survey, *self._jobs_of)
             await self._jobs.look()
-        elif place.view == View.JOB and self._survey.asked:
+        elif place.view == View.JOB:
             job = await find_job(self._survey, place.subject)
             if self._state.place.subject == place.subject:
                 self._scene.job, self._scene.job_asked = job, True

@@ -152,7 +152,7 @@ def _title(scene: Scene) -> Text:
 
 def _status(state: State, scene: Scene) -> Text:
     if scene.trouble:
-        return Text(f"no node answers: {shown(scene.trouble)}", "bold red")
+        return Text(shown(scene.trouble), "bold red")
     words = []
     match state.place.view:
         case View.QUEUES:
@@ -287,7 +287,7 @@ def _none_of_jobs(scene: Scene) -> Text:
 
 
 def _no_job(scene: Scene) -> str:
-    return "no node knows it any more" if scene.job_asked else "looking for it"
+    return "no node that answers knows it" if scene.job_asked else "looking for it"
 
 
 # One queue
