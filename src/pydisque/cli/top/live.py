@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from pydisque.cli.common import number, shown
 from pydisque.cli.top.keys import Keys
 from pydisque.cli.top.model import Pause, Quit, Scene, State, View, press
-from pydisque.cli.top.rendering import frame, page, visible
+from pydisque.cli.top.rendering import frame, room_for, visible
 from pydisque.cli.top.terminal import Terminal
 from pydisque.survey import JobList, Survey, find_job
 
@@ -209,7 +209,7 @@ class _Live:
         for key in keys:
             before, size = self._state, self._terminal.size
             self._scene.said = ""
-            room = page(before, self._scene, size)
+            room = room_for(before, self._scene, size)
             self._state, action = press(before, key, self._scene, room)
             self._notice(before)
             if isinstance(action, Quit):

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydisque.cli.top.columns import SORTS, VALUES
-from pydisque.cli.top.pages import HELP_LINES, story
+from pydisque.cli.top.pages import help_lines, story
 from pydisque.dead_letters import encoded
 from pydisque.replies import JobInfo
 from pydisque.survey import NodeFigures, QueueFigures, Sample
@@ -129,8 +129,16 @@ def matches(pattern: str, name: bytes) -> bool:
     return fnmatchcase(name, wanted) if any(c in pattern for c in "*?[") else wanted in name
 
 
+class Room(NamedTuple):
+    """What the screen has room for."""
+
+    width: int
+    height: int
+    """Lines of what is looked at."""
+
+
 def lines_of(state: State, scene: Scene) -> list[Any]:
-    """What the lines of the view that is seen are about."""
+    """What the lines of the view that is seen are about, if one of them can be chosen."""
     match state.place.view:
         case View.QUEUES:
             return [queue.name for queue in chosen_queues(state, scene)]
@@ -138,10 +146,19 @@ def lines_of(state: State, scene: Scene) -> list[Any]:
             return [job.id for job in scene.jobs or ()]
         case View.NODES:
             return [node.address for node in scene.nodes]
+        case View.JOB | View.HELP:
+            return []
+
+
+def text_of(state: State, scene: Scene, width: int) -> Sequence[str]:
+    """The text that is seen, if it is one, in lines of at most so many cells."""
+    match state.place.view:
         case View.JOB:
-            return list(range(len(story(scene.job, as_bytes=state.as_bytes))))
+            return story(scene.job, width, as_bytes=state.as_bytes)
         case View.HELP:
-            return list(range(len(HELP_LINES)))
+            return help_lines(width)
+        case _:
+            return ()
 
 
 def position(place: Place, lines: Sequence[Any]) -> int:
@@ -157,8 +174,8 @@ def position(place: Place, lines: Sequence[Any]) -> int:
 # Keys
 
 
-def press(state: State, key: str, scene: Scene, page: int) -> tuple[State, Action | None]:
-    """What a key does, where so many lines of the view fit on the screen."""
+def press(state: State, key: str, scene: Scene, room: Room) -> tuple[State, Action | None]:
+    """What a key does, where the screen has so much room."""
     if state.asking is not None:
         return replace(state, asking=None), state.asking if key in ("y", "Y") else None
     if state.before_typing is not None:
@@ -166,18 +183,19 @@ def press(state: State, key: str, scene: Scene, page: int) -> tuple[State, Actio
     if key == "Q" or (key == "q" and len(state.places) == 1):
         return state, Quit()
     if move := _MOVES.get(key):
-        return _moved(state, move, scene, page), None
+        return _moved(state, move, scene, room), None
     act = _KEYS.get(key)
     return (state if act is None else act(state, scene)), None
 
 
-def _moved(state: State, move: Callable[[int, int], int], scene: Scene, page: int) -> State:
-    lines = lines_of(state, scene)
+def _moved(state: State, move: Callable[[int, int], int], scene: Scene, room: Room) -> State:
+    text = state.place.view in TEXTS
+    lines = text_of(state, scene, room.width) if text else lines_of(state, scene)
     if not lines:
         return state
-    text = state.place.view in TEXTS
-    last = max(len(lines) - page, 0) if text else len(lines) - 1
-    to = min(max(move(position(state.place, lines), page), 0), last)
+    last = max(len(lines) - room.height, 0) if text else len(lines) - 1
+    here = min(position(state.place, lines), last)  # the screen may have been narrower
+    to = min(max(move(here, room.height), 0), last)
     # On the first line one stays there, while what it is about comes and goes.
     at = to if text else lines[to] if to else None
     return replace(state, places=(*state.places[:-1], replace(state.place, at=at)))

@@ -27,8 +27,16 @@ from pydisque.cli.top.columns import (
     amount,
     fitting,
 )
-from pydisque.cli.top.model import Place, Scene, State, View, chosen_queues, position
-from pydisque.cli.top.pages import HELP_LINES, story
+from pydisque.cli.top.model import (
+    Place,
+    Room,
+    Scene,
+    State,
+    View,
+    chosen_queues,
+    position,
+    text_of,
+)
 from pydisque.survey import QueueFigures, Sample
 from pydisque.survey.jobs import STATES
 
@@ -68,9 +76,9 @@ def frame(state: State, scene: Scene, size: Size) -> list[Text]:
     return [_fit(_in_ascii(line) if size.plain else line, size.width) for line in lines]
 
 
-def page(state: State, scene: Scene, size: Size) -> int:
-    """How many lines of what is looked at the screen has room for."""
-    return max(size.height - len(_head(state, scene, size)) - 1, 1)
+def room_for(state: State, scene: Scene, size: Size) -> Room:
+    """How much of what is looked at the screen has room for."""
+    return Room(size.width, max(size.height - len(_head(state, scene, size)) - 1, 1))
 
 
 def visible(state: State, scene: Scene, size: Size) -> list[bytes]:
@@ -80,8 +88,9 @@ def visible(state: State, scene: Scene, size: Size) -> list[bytes]:
     if state.place.view != View.QUEUES:
         return []
     queues = chosen_queues(state, scene)
-    start = _start(state.place, [queue.name for queue in queues], page(state, scene, size))
-    return [queue.name for queue in queues[start : start + page(state, scene, size)]]
+    room = room_for(state, scene, size).height
+    start = _start(state.place, [queue.name for queue in queues], room)
+    return [queue.name for queue in queues[start : start + room]]
 
 
 # Lines
@@ -262,10 +271,8 @@ def _lines(state: State, scene: Scene, size: Size, room: int) -> list[Text]:
             failed = [node for node in scene.nodes if node.error]
             told = [Text(f"{node.address}: {shown(node.error)}", "red") for node in failed]
             return [*rows, *([Text(), *told] if told else ())]
-        case View.JOB:
-            lines = story(scene.job, as_bytes=state.as_bytes) or [_no_job(scene)]
-        case View.HELP:
-            lines = HELP_LINES
+        case View.JOB | View.HELP:
+            lines = text_of(state, scene, size.width) or [_no_job(scene)]
     start = _start(state.place, lines, room)
     return [Text(line) for line in lines[start : start + room]]
 
