@@ -184,6 +184,37 @@ def test_what_is_frozen_does_not_move():
             screen.shows("images")
 
 
+def test_only_what_is_opened_is_asked_for_while_frozen():
+    """Nothing is asked when it freezes, nor on coming back; a queue and a job that are opened are
+    asked for, once."""
+    with Server() as node, Client(node.address) as client:
+        client.add_jobs("mail", ["x"] * 2)
+
+        def asked() -> int:
+            return int(client.info()["total_commands_processed"])
+
+        with on_screen([node.address], "top", "--interval", "60") as screen:
+            screen.until(lambda: screen.chosen.startswith("mail") and screen.chosen[-1] == "s")
+            before = asked()
+            screen.type(" ?\x1b")
+            screen.shows("frozen", "sorted by")
+            screen.type("s")
+            screen.shows("sorted by in")
+            assert asked() == before + 1
+            screen.type("\r")
+            screen.until(lambda: screen.chosen.startswith("D-"))
+            client.add_job("mail", "new")
+            screen.type("\r")
+            screen.shows("state        queued")
+            before = asked()
+            screen.type("?\x1b")
+            screen.shows("state        queued")
+            screen.type("\x1b")
+            screen.until(lambda: screen.chosen.startswith("D-"))
+            assert "new" not in screen.text
+            assert asked() == before + 1
+
+
 @pytest.fixture
 def busy() -> Iterator[str]:
     """A node with some queues, by its address."""

@@ -34,7 +34,7 @@ KEYS: tuple[tuple[str, str], ...] = (
     ("Tab, Left Right", "in a queue: its jobs queued, active or delayed"),
     ("b", "in a job: its body byte by byte, or as it is"),
     ("n", "the nodes"),
-    ("Space", "freeze what is shown; nothing is asked meanwhile"),
+    ("Space", "freeze what is shown; only what is opened then is asked for"),
     ("?, h", "this"),
 )
 
