@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from rich.cells import cell_len
 
-from pydisque.cli.top import SORTS as OFFERED
-from pydisque.cli.top.columns import SORTS
+from pydisque.cli.top import top
+from pydisque.cli.top.columns import QUEUES
 from pydisque.cli.top.model import (
     Pause,
     Place,
@@ -22,6 +22,7 @@ from pydisque.cli.top.model import (
     press,
     text_of,
 )
+from pydisque.cli.top.sorts import SORTS
 from scenes import HOSTILE, job, queue, scene
 
 ROOM = Room(80, 10)
@@ -70,7 +71,9 @@ def test_what_is_equal_does_not_dance():
 
 def test_all_sorts_are_offered():
     """The option of the command, and the keys, know the same columns."""
-    assert OFFERED == SORTS
+    [option] = [each for each in top.params if each.name == "sort"]
+    assert tuple(option.type.choices) == SORTS
+    assert set(SORTS) == {column.key for column in QUEUES} - {"oldest", "pause", "trend"}
     state, seen = State(), []
     for _ in SORTS:
         state = pressed("s", state=state)

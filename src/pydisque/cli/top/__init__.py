@@ -17,14 +17,11 @@ from pydisque.cli.bodies import print_json, text_or_base64
 from pydisque.cli.common import EXIT_CODES, SILENT, errors_told, to_ask
 from pydisque.cli.parameters import as_json
 from pydisque.cli.tables import Table
+from pydisque.cli.top.sorts import SORTS
 
 if TYPE_CHECKING:
     from pydisque.cli.top.model import State
     from pydisque.survey import QueueFigures
-
-SORTS = (
-    *("name", "len", "in", "out", "active", "delayed", "blocked", "import", "idle"),
-)  # those of `columns`, which is not loaded for `--help`
 
 # Seconds from the first look of --once to the second, of which its rates are; and from the end of
 # the first one, which may take long.

@@ -12,8 +12,9 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
-from pydisque.cli.top.columns import SORTS, VALUES
+from pydisque.cli.top.columns import VALUES
 from pydisque.cli.top.pages import help_lines, story
+from pydisque.cli.top.sorts import SORTS
 from pydisque.dead_letters import encoded
 from pydisque.replies import JobInfo
 from pydisque.survey import NodeFigures, QueueFigures, Sample
