@@ -6,7 +6,7 @@ import pytest
 from rich.cells import cell_len
 
 from pydisque.cli.top import top
-from pydisque.cli.top.columns import QUEUES
+from pydisque.cli.top.columns import QUEUES, VALUES
 from pydisque.cli.top.model import (
     Pause,
     Place,
@@ -22,6 +22,7 @@ from pydisque.cli.top.model import (
     press,
     text_of,
 )
+from pydisque.cli.top.rendering import Size, frame, visible
 from pydisque.cli.top.sorts import SORTS
 from scenes import HOSTILE, job, queue, scene
 
@@ -122,9 +123,11 @@ def test_the_chosen_line_goes_with_its_queue():
     first, second = pressed(seen=seen), pressed("down", seen=seen)
     seen.queues[b"q001"].len = 0
     seen.queues[b"q050"].len = 1000
+    seen.renew()
     assert at(first, seen) == b"q050"
     assert at(second, seen) == b"q001"
     del seen.queues[b"q001"]
+    seen.renew()
     assert at(second, seen) == b"q050"
 
 
@@ -181,6 +184,23 @@ def test_a_text_is_read_to_its_end_on_any_screen():
     assert wider.place.at == len(text_of(opened, seen, 160)) - 5 - 1
 
 
+def test_queues_are_sorted_once(monkeypatch):
+    """However many keys come until they are looked at anew, and frames are drawn."""
+    sorted_ = []
+    monkeypatch.setitem(VALUES, "len", lambda queue: sorted_.append(queue) or queue.len)
+    seen, state, size = many(), State(), Size(80, 24)
+    frame(state, seen, size)
+    for key in ("down", "pgdn", "up", "p", "n", "enter", "esc"):
+        once = len(sorted_)
+        state, _ = press(state, key, seen, ROOM)
+        frame(state, seen, size)
+        visible(state, seen, size)
+        assert len(sorted_) == once
+    seen.renew()
+    frame(state, seen, size)
+    assert len(sorted_) > once
+
+
 @pytest.mark.parametrize("answer", ["n", "esc", "enter", "q", "p", " "])
 def test_a_pause_is_asked_about(answer):
     """Only yes pauses a queue; every other key does nothing at all."""
@@ -200,6 +220,7 @@ def test_a_queue_that_is_asked_about_does_not_change():
     seen = many()
     asking = pressed("p", seen=seen)
     seen.queues[b"q050"].len = 1000
+    seen.renew()
     assert press(asking, "y", seen, ROOM)[1] == Pause(b"q000", on=True)
 
 

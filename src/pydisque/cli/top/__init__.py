@@ -99,14 +99,13 @@ async def _seen(nodes: tuple[str, ...], state: State, limit: int) -> list[QueueF
     try:
         while not survey.complete:
             await survey.look()
-        scene = Scene(survey.queues)
-        queues = chosen_queues(state, scene)
+        queues = chosen_queues(state, Scene(survey.queues))
         # Whoever wants the quickest wants to know all rates.
         some = queues if state.sort in ("in", "out") else queues[:limit]
         survey.watched = {queue.name for queue in some}
         await asyncio.sleep(max(started + MOMENT - time.monotonic(), AT_LEAST))
         await survey.look()
-        queues = chosen_queues(state, scene)[: limit + 1]
+        queues = chosen_queues(state, Scene(survey.queues))[: limit + 1]
         await survey.ask_oldest(queue.name for queue in queues)
         return queues
     finally:

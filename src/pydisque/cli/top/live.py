@@ -195,6 +195,7 @@ class _Live:
         survey, scene = self._survey, self._scene
         scene.queues, scene.nodes, scene.samples = survey.queues, survey.nodes, survey.samples
         scene.complete = survey.complete
+        scene.renew()
         if self._jobs is not None and self._looks_at_jobs():
             known = self._jobs.complete or self._jobs.jobs
             scene.jobs = self._jobs.jobs if known else None

@@ -6,11 +6,11 @@ neither the terminal nor the nodes; what is known of them comes in a `Scene`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from pydisque.cli.top.columns import VALUES
 from pydisque.cli.top.pages import help_lines, story
@@ -19,6 +19,8 @@ from pydisque.dead_letters import encoded
 from pydisque.replies import JobInfo
 from pydisque.survey import NodeFigures, QueueFigures, Sample
 from pydisque.survey.jobs import STATES
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -41,6 +43,18 @@ class Scene:
     """Why nothing is known of now."""
     said: str = ""
     """What came of what was done last."""
+    _made: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def renew(self) -> None:
+        """Say that queues came or went, or have other figures; until then their order stands."""
+        self._made.clear()
+
+    def once(self, what: Hashable, make: Callable[[], T]) -> T:
+        """What is made of all queues: made once, as every key and every frame wants it."""
+        if what not in self._made:
+            self._made[what] = make()
+        made: T = self._made[what]
+        return made
 
 
 class View(StrEnum):
@@ -109,13 +123,22 @@ class State:
         """What is seen."""
         return self.places[-1]
 
+    @property
+    def choice(self) -> tuple[str, str, bool]:
+        """What decides which queues are seen, and in which order."""
+        return self.pattern, self.sort, self.reverse
+
 
 # What there is to see
 
 
 def chosen_queues(state: State, scene: Scene) -> list[QueueFigures]:
     """The queues whose names match, in their order; names go up, numbers go down."""
-    found = [queue for queue in scene.queues.values() if matches(state.pattern, queue.name)]
+    return scene.once(("queues", *state.choice), lambda: _chosen(state, scene.queues.values()))
+
+
+def _chosen(state: State, queues: Iterable[QueueFigures]) -> list[QueueFigures]:
+    found = [queue for queue in queues if matches(state.pattern, queue.name)]
     found.sort(key=lambda queue: queue.name)
     value = VALUES[state.sort]
     down = (state.sort != "name") != state.reverse
@@ -142,7 +165,8 @@ def lines_of(state: State, scene: Scene) -> list[Any]:
     """What the lines of the view that is seen are about, if one of them can be chosen."""
     match state.place.view:
         case View.QUEUES:
-            return [queue.name for queue in chosen_queues(state, scene)]
+            queues = chosen_queues(state, scene)
+            return scene.once(("names", *state.choice), lambda: [queue.name for queue in queues])
         case View.QUEUE:
             return [job.id for job in scene.jobs or ()]
         case View.NODES:

@@ -6,7 +6,7 @@ comes through `shown`, so that it cannot command the terminal.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from rich.cells import cell_len, set_cell_size
@@ -34,6 +34,7 @@ from pydisque.cli.top.model import (
     State,
     View,
     chosen_queues,
+    lines_of,
     position,
     text_of,
 )
@@ -87,10 +88,10 @@ def visible(state: State, scene: Scene, size: Size) -> list[bytes]:
         return [state.place.subject]
     if state.place.view != View.QUEUES:
         return []
-    queues = chosen_queues(state, scene)
+    names = lines_of(state, scene)
     room = room_for(state, scene, size).height
-    start = _start(state.place, [queue.name for queue in queues], room)
-    return [queue.name for queue in queues[start : start + room]]
+    start = _start(state.place, names, room)
+    return names[start : start + room]
 
 
 # Lines
@@ -209,7 +210,7 @@ Fitted = list[tuple[Column[Any], int]]
 
 def _queue_columns(scene: Scene, size: Size) -> Fitted:
     """The columns of queues; the trend gets what the names do not need, if there is any."""
-    longest = max((cell_len(shown(name)) for name in scene.queues), default=0)
+    longest = scene.once("longest", lambda: _longest(scene.queues))
     fitted: Fitted = list(fitting(QUEUES, size.width))
     name, given = fitted[0]
     if given < min(longest, LONG_NAME):
@@ -219,6 +220,10 @@ def _queue_columns(scene: Scene, size: Size) -> Fitted:
     if not any(column.key == TREND for column, _ in fitted):
         return fitted
     return [(column, width + more.get(column.key, 0)) for column, width in fitted]
+
+
+def _longest(names: Iterable[bytes]) -> int:
+    return max((cell_len(shown(name)) for name in names), default=0)
 
 
 def _names(fitted: Fitted) -> Text:
@@ -256,17 +261,17 @@ def _lines(state: State, scene: Scene, size: Size, room: int) -> list[Text]:
     match state.place.view:
         case View.QUEUES:
             queues = chosen_queues(state, scene)
-            keys: list[Any] = [queue.name for queue in queues]
+            keys = lines_of(state, scene)
             fitted = _queue_columns(scene, size)
             return _table(state, fitted, keys, queues, size, room) or [_none_of_queues(state)]
         case View.QUEUE:
             if scene.jobs is None:
                 return [Text("looking for jobs", "dim")]
-            keys = [job.id for job in scene.jobs]
+            keys = lines_of(state, scene)
             fitted = list(fitting(JOBS, size.width))
             return _table(state, fitted, keys, scene.jobs, size, room) or [_none_of_jobs(scene)]
         case View.NODES:
-            keys = [node.address for node in scene.nodes]
+            keys = lines_of(state, scene)
             rows = _table(state, list(fitting(NODES, size.width)), keys, scene.nodes, size, room)
             failed = [node for node in scene.nodes if node.error]
             told = [Text(f"{node.address}: {shown(node.error)}", "red") for node in failed]
