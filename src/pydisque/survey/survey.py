@@ -12,7 +12,7 @@ import heapq
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from redis.exceptions import RedisError
 
@@ -79,6 +79,18 @@ class Probe:
         self.figures.error = "" if failure is None else _in_short(failure)
 
 
+class _Head(NamedTuple):
+    """The job that is next in a queue."""
+
+    stamp: tuple[int, int] | None
+    """The queue's, when it was asked for; while that is the same so is the job."""
+    made: float | None
+    """When it was made, in seconds since 1970; None: there is none."""
+
+
+_UNKNOWN = _Head(None, None)
+
+
 def _in_short(failure: RedisError) -> str:
     """What a node met, without which node that was."""
     return str((isinstance(failure, UnreachableError) and failure.__cause__) or failure)
@@ -131,8 +143,8 @@ class Survey:
         """Whether every queue was asked for once."""
         self._swept: set[bytes] = set()
         self._began = time.monotonic()
-        self._aged: list[QueueFigures] = []
-        """Queues of which the age of the oldest job is known."""
+        self._heads: dict[bytes, _Head] = {}
+        """Of queues of which the age of the oldest job is known."""
 
     @property
     def nodes(self) -> list[NodeFigures]:
@@ -334,25 +346,39 @@ class Survey:
         self.jobs_out += queue.new_out
 
     async def ask_oldest(self, names: Iterable[bytes]) -> None:
-        """Learn how old the job is that is next in some queues; brings its body, so ask for few.
+        """Learn how old the job is that is next in some queues.
 
-        What was learnt of other queues is forgotten, as it would not be true for long.
+        Brings its body where the queue changed since, so ask for few. What was learnt of other
+        queues is forgotten, as it would not be true for long.
 
         Raises:
             UnreachableError: no node could be asked; what was learnt before is kept.
         """
-        wanted = [name for name in names if name in self.queues]
-        ages: dict[bytes, float] = {}
-        if wanted:
-            for found in (await self.of_each(lambda probe: _ages(probe, wanted))).values():
-                for name, age in zip(wanted, found, strict=True):
-                    if age is not None:
-                        ages[name] = max(age, ages.get(name, 0.0))
-        for queue in self._aged:
-            queue.oldest = None
-        self._aged = [self.queues[name] for name in wanted]
-        for queue in self._aged:
-            queue.oldest = ages.get(queue.name)
+        wanted = [self.queues[name] for name in dict.fromkeys(names) if name in self.queues]
+        heads = {queue.name: self._heads.get(queue.name, _UNKNOWN) for queue in wanted}
+        changed = [queue for queue in wanted if heads[queue.name].stamp != queue.stamp]
+        if changed:
+            heads |= await self._first_of(changed)
+        for name in self._heads.keys() & self.queues.keys():
+            self.queues[name].oldest = None
+        self._heads, now = heads, time.time()
+        for queue in wanted:
+            made = heads[queue.name].made
+            queue.oldest = None if made is None else max(0.0, now - made)
+
+    async def _first_of(self, queues: list[QueueFigures]) -> dict[bytes, _Head]:
+        stamps = {queue.name: queue.stamp for queue in queues}
+        filled = [queue.name for queue in queues if queue.len]
+        asked = len(self.asked)
+        answers = await self.of_each(lambda probe: _made(probe, filled)) if filled else {}
+        first: dict[bytes, float] = {}
+        for told in answers.values():
+            for name, made in told.items():
+                first[name] = min(made, first.get(name, made))
+        whole = len(answers) == asked  # else it is asked for again
+        return {
+            name: _Head(stamp if whole else None, first.get(name)) for name, stamp in stamps.items()
+        }
 
     # Jobs
 
@@ -392,19 +418,15 @@ async def _stats(probe: Probe, names: list[bytes]) -> list[QueueStats | None]:
     return await pipeline.execute()
 
 
-async def _ages(probe: Probe, names: list[bytes]) -> list[float | None]:
+async def _made(probe: Probe, queues: list[bytes]) -> dict[bytes, float]:
+    """When the job was made that is next in each of these queues where there is one."""
     peeks = probe.client.pipeline()
-    for name in names:
+    for name in queues:
         peeks.qpeek(name, 1)
-    first = [jobs[0].id if jobs else None for jobs in await peeks.execute()]
+    peeked = zip(queues, await peeks.execute(), strict=True)
+    first = {name: jobs[0].id for name, jobs in peeked if jobs}
     shows = probe.client.pipeline()
-    for id_ in first:
-        if id_ is not None:
-            shows.show(id_)
-    told = iter(await shows.execute())
-    now = time.time()
-    ages: list[float | None] = []
-    for id_ in first:
-        job = None if id_ is None else next(told)
-        ages.append(None if job is None else max(0.0, now - job.ctime / 1e9))
-    return ages
+    for id_ in first.values():
+        shows.show(id_)
+    told = zip(first, await shows.execute(), strict=True)
+    return {name: job.ctime / 1e9 for name, job in told if job is not None}

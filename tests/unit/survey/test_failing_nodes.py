@@ -72,6 +72,7 @@ async def test_what_cannot_be_asked_is_not_taken_for_nothing(nodes, survey):
     lists = [JobList(survey, b"q", state) for state in ("queued", "active")]
 
     async def look(*, whole: bool) -> None:
+        survey.queues[b"q"].len += 1  # so that its jobs are asked for
         for jobs in lists:
             await jobs.look()
             assert jobs.complete is whole
@@ -88,6 +89,7 @@ async def test_what_cannot_be_asked_is_not_taken_for_nothing(nodes, survey):
     await look(whole=False)
     assert is_there()
     nodes[1].stop()
+    survey.queues[b"q"].len += 1
     for question in (*(jobs.look() for jobs in lists), survey.ask_oldest([b"q"])):
         with pytest.raises(UnreachableError, match="no node answered"):
             await question

@@ -17,10 +17,11 @@ from redis.exceptions import RedisError
 from pydisque.cli.common import number, shown
 from pydisque.cli.top.keys import Keys
 from pydisque.cli.top.model import Pause, Quit, Scene, State, View, press
-from pydisque.cli.top.rendering import frame, room_for, visible
+from pydisque.cli.top.rendering import frame, reached, room_for, visible
 from pydisque.cli.top.terminal import Terminal
 from pydisque.replies import JobInfo
 from pydisque.survey import JobList, Survey, find_job
+from pydisque.survey.jobs import QUEUED
 
 ESC_SECONDS = 0.05
 """After which Esc is the key and no beginning of another one."""
@@ -131,7 +132,8 @@ class _Live:
             if not self._state.frozen:
                 if self._loop.time() >= self._due:
                     await self._look_at_all()
-                await self._survey.ask_oldest(self._seen())
+                if seen := self._seen():
+                    await self._survey.ask_oldest(seen)
             if not self._state.frozen or not self._is_known():
                 await self._look_into()
         except RedisError as error:
@@ -163,7 +165,7 @@ class _Live:
             if self._jobs is None or self._jobs_of != (place.subject, self._state.jobs):
                 self._jobs_of = place.subject, self._state.jobs
                 self._jobs = JobList(self._survey, *self._jobs_of)
-            await self._jobs.look()
+            await self._jobs.look(reached(self._state, self._scene, self._terminal.size) + 1)
         elif place.view == View.JOB:
             self._job = await find_job(self._survey, place.subject)
             self._job_of = place.subject
@@ -257,6 +259,8 @@ class _Live:
             self._scene.jobs = self._scene.job = None
             self._scene.job_asked = False
             self._hurry.set()
+        if place.view == View.QUEUE and place.at != before.place.at and self._state.jobs == QUEUED:
+            self._hurry.set()  # more may be needed
         if self._state.jobs != before.jobs:
             self._scene.jobs = None
             self._hurry.set()

@@ -18,7 +18,7 @@ from pydisque.cli.top.sorts import SORTS
 from pydisque.dead_letters import encoded
 from pydisque.replies import JobInfo
 from pydisque.survey import NodeFigures, QueueFigures, Sample
-from pydisque.survey.jobs import STATES
+from pydisque.survey.jobs import QUEUED, STATES
 
 T = TypeVar("T")
 
@@ -113,7 +113,7 @@ class State:
     asking: Pause | None = None
     """What is done if the answer is yes."""
     frozen: bool = False
-    jobs: str = STATES[0]
+    jobs: str = QUEUED
     """Jobs of which state are listed."""
     as_bytes: bool = False
     """Whether a body is shown byte by byte, whatever it is."""

@@ -94,6 +94,12 @@ def visible(state: State, scene: Scene, size: Size) -> list[bytes]:
     return names[start : start + room]
 
 
+def reached(state: State, scene: Scene, size: Size) -> int:
+    """How many lines of a list there are down to the last that is on the screen."""
+    room = room_for(state, scene, size).height
+    return _start(state.place, lines_of(state, scene), room) + room
+
+
 # Lines
 
 
