@@ -111,21 +111,38 @@ def test_a_node_that_goes_and_comes_back():
         with on_screen([node.address], *OFTEN) as screen:
             screen.shows("mail")
             node.kill()
-            screen.shows("no node answers", "1 node, 1 failed")
+            screen.shows("no node answered", "1 node, 1 failed")
             assert screen.chosen.startswith("mail")
             screen.type("p")
             screen.shows("pause mail?")
             screen.type("y")
-            screen.shows("no node answers", "mail: done on 0 of 0 nodes")
+            screen.shows("no node answered", "mail: done on 0 of 0 nodes")
             screen.type("n")
             screen.shows("no answer", "refused")
             screen.type("n")
             node.start()
-            screen.until(lambda: "no node answers" not in screen.text)
+            screen.until(lambda: "no node answered" not in screen.text)
             screen.shows("no queues")
             with Client(node.address) as client:
                 client.add_job("after", "x")
             screen.shows("after")
+
+
+def test_what_is_not_known_is_not_said_to_be_none():
+    """Looking into a queue or a job when no node answers says just that."""
+    with NodeProcess() as node, Client(node.address) as client:
+        client.add_job("mail", "x")
+        with on_screen([node.address], "top", "--interval", "60") as screen:
+            screen.until(lambda: screen.chosen.startswith("mail"))
+            screen.type("\r")
+            screen.until(lambda: screen.chosen.startswith("D-"))
+            node.kill()
+            screen.type("\r")
+            screen.shows("no node answered", "looking for it")
+            screen.type("\x1b")
+            screen.shows("no node answered", "[queued]", "D-")
+            screen.type("\t")
+            screen.shows("no node answered", "looking for jobs")
 
 
 def test_one_node_of_several_goes():
@@ -165,6 +182,37 @@ def test_what_is_frozen_does_not_move():
             assert "images" not in screen.text
             screen.type(" ")
             screen.shows("images")
+
+
+def test_only_what_is_opened_is_asked_for_while_frozen():
+    """Nothing is asked when it freezes, nor on coming back; a queue and a job that are opened are
+    asked for, once."""
+    with Server() as node, Client(node.address) as client:
+        client.add_jobs("mail", ["x"] * 2)
+
+        def asked() -> int:
+            return int(client.info()["total_commands_processed"])
+
+        with on_screen([node.address], "top", "--interval", "60") as screen:
+            screen.until(lambda: screen.chosen.startswith("mail") and screen.chosen[-1] == "s")
+            before = asked()
+            screen.type(" ?\x1b")
+            screen.shows("frozen", "sorted by")
+            screen.type("s")
+            screen.shows("sorted by in")
+            assert asked() == before + 1
+            screen.type("\r")
+            screen.until(lambda: screen.chosen.startswith("D-"))
+            client.add_job("mail", "new")
+            screen.type("\r")
+            screen.shows("state        queued")
+            before = asked()
+            screen.type("?\x1b")
+            screen.shows("state        queued")
+            screen.type("\x1b")
+            screen.until(lambda: screen.chosen.startswith("D-"))
+            assert "new" not in screen.text
+            assert asked() == before + 1
 
 
 @pytest.fixture

@@ -137,7 +137,8 @@ DASHBOARD_LAYERS = [
 # The same for the live view, which may also import all of the client and the survey, and of the
 # other commands how they show things.
 TOP_LAYERS = [
-    *("keys", "charts", "columns", "pages", "model", "rendering", "terminal", "live", "__init__"),
+    *("keys", "charts", "sorts", "columns", "pages", "model", "rendering", "terminal", "live"),
+    "__init__",
 ]
 SHOWING = ("common", "parameters", "bodies", "tables", "get")
 
@@ -201,7 +202,8 @@ PURE = [
     *("worker/settle", "worker/leases", "worker/appetite", "worker/plan"),
     *("survey/figures", "survey/census", "words"),
     *("dashboard/names", "dashboard/charts", "dashboard/auth", "dashboard/settings"),
-    *(f"cli/top/{name}" for name in ("keys", "charts", "columns", "pages", "model", "rendering")),
+    *(f"cli/top/{name}" for name in ("keys", "charts", "sorts", "columns", "pages", "model")),
+    "cli/top/rendering",
     *("adapters/steps", "adapters/kombu/wire", "adapters/django/call"),
 ]
 NOT_IN_PURE = {"asyncio", "socket", "select", "sqlite3", "time", "random", "redis", "hiredis", "os"}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from rich.cells import cell_len
 
-from pydisque.cli.top import SORTS as OFFERED
-from pydisque.cli.top.columns import SORTS
+from pydisque.cli.top import top
+from pydisque.cli.top.columns import QUEUES, VALUES
 from pydisque.cli.top.model import (
     Pause,
     Place,
     Quit,
+    Room,
     Scene,
     State,
     View,
@@ -18,17 +20,20 @@ from pydisque.cli.top.model import (
     matches,
     position,
     press,
+    text_of,
 )
-from scenes import HOSTILE, queue, scene
+from pydisque.cli.top.rendering import Size, frame, visible
+from pydisque.cli.top.sorts import SORTS
+from scenes import HOSTILE, job, queue, scene
 
-PAGE = 10
+ROOM = Room(80, 10)
 
 
 def pressed(*keys: str, state: State | None = None, seen: Scene | None = None) -> State:
     """What comes of these keys, none of which does anything."""
     state = state or State()
     for key in keys:
-        state, action = press(state, key, seen or scene(), PAGE)
+        state, action = press(state, key, seen or scene(), ROOM)
         assert action is None
     return state
 
@@ -67,7 +72,9 @@ def test_what_is_equal_does_not_dance():
 
 def test_all_sorts_are_offered():
     """The option of the command, and the keys, know the same columns."""
-    assert OFFERED == SORTS
+    [option] = [each for each in top.params if each.name == "sort"]
+    assert tuple(option.type.choices) == SORTS
+    assert set(SORTS) == {column.key for column in QUEUES} - {"oldest", "pause", "trend"}
     state, seen = State(), []
     for _ in SORTS:
         state = pressed("s", state=state)
@@ -116,9 +123,11 @@ def test_the_chosen_line_goes_with_its_queue():
     first, second = pressed(seen=seen), pressed("down", seen=seen)
     seen.queues[b"q001"].len = 0
     seen.queues[b"q050"].len = 1000
+    seen.renew()
     assert at(first, seen) == b"q050"
     assert at(second, seen) == b"q001"
     del seen.queues[b"q001"]
+    seen.renew()
     assert at(second, seen) == b"q050"
 
 
@@ -154,18 +163,50 @@ def test_views_beside():
 def test_a_text_is_scrolled_to_its_end_and_not_beyond():
     """The last line is at the bottom then, and one key goes up again."""
     opened = pressed("?")
-    count = len(lines_of(opened, scene()))
+    count = len(text_of(opened, scene(), ROOM.width))
     end = pressed("end", "down", state=opened)
-    assert end.place.at == count - PAGE
-    assert pressed("up", state=end).place.at == count - PAGE - 1
+    assert end.place.at == count - ROOM.height
+    assert pressed("up", state=end).place.at == count - ROOM.height - 1
+
+
+def test_a_text_is_read_to_its_end_on_any_screen():
+    """However long a line is: what does not fit goes on below, and is moved over like the rest."""
+    body = ("界x" * 300 + "end").encode()
+    seen = Scene(job=job(1, body), job_asked=True)
+    opened = State(places=(Place(View.QUEUES), Place(View.JOB, b"D-")))
+    for room in (Room(10, 3), Room(40, 5), Room(2, 4)):
+        lines = text_of(opened, seen, room.width)
+        assert max(map(cell_len, lines)) <= room.width
+        assert ("界x" * 300 + "end") in "".join(lines)
+        end = press(opened, "end", seen, room)[0]
+        assert end.place.at == len(lines) - room.height
+    wider = press(end, "up", seen, Room(160, 5))[0]
+    assert wider.place.at == len(text_of(opened, seen, 160)) - 5 - 1
+
+
+def test_queues_are_sorted_once(monkeypatch):
+    """However many keys come until they are looked at anew, and frames are drawn."""
+    sorted_ = []
+    monkeypatch.setitem(VALUES, "len", lambda queue: sorted_.append(queue) or queue.len)
+    seen, state, size = many(), State(), Size(80, 24)
+    frame(state, seen, size)
+    for key in ("down", "pgdn", "up", "p", "n", "enter", "esc"):
+        once = len(sorted_)
+        state, _ = press(state, key, seen, ROOM)
+        frame(state, seen, size)
+        visible(state, seen, size)
+        assert len(sorted_) == once
+    seen.renew()
+    frame(state, seen, size)
+    assert len(sorted_) > once
 
 
 @pytest.mark.parametrize("answer", ["n", "esc", "enter", "q", "p", " "])
 def test_a_pause_is_asked_about(answer):
     """Only yes pauses a queue; every other key does nothing at all."""
     asking = pressed("down", "p")
-    assert press(asking, "y", scene(), PAGE) == (pressed("down"), Pause(b"mail", on=True))
-    assert press(asking, answer, scene(), PAGE) == (pressed("down"), None)
+    assert press(asking, "y", scene(), ROOM) == (pressed("down"), Pause(b"mail", on=True))
+    assert press(asking, answer, scene(), ROOM) == (pressed("down"), None)
 
 
 def test_a_paused_queue_is_resumed():
@@ -179,12 +220,13 @@ def test_a_queue_that_is_asked_about_does_not_change():
     seen = many()
     asking = pressed("p", seen=seen)
     seen.queues[b"q050"].len = 1000
-    assert press(asking, "y", seen, PAGE)[1] == Pause(b"q000", on=True)
+    seen.renew()
+    assert press(asking, "y", seen, ROOM)[1] == Pause(b"q000", on=True)
 
 
 def test_ending_it():
     """q ends it among the queues, Q anywhere; what is typed into a pattern does not."""
-    assert press(State(), "q", scene(), PAGE)[1] == Quit()
-    assert press(pressed("enter", "enter"), "Q", scene(), PAGE)[1] == Quit()
+    assert press(State(), "q", scene(), ROOM)[1] == Quit()
+    assert press(pressed("enter", "enter"), "Q", scene(), ROOM)[1] == Quit()
     assert pressed("/", "q", "Q").pattern == "qQ"
     assert pressed("esc", "esc") == State()

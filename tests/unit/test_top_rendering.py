@@ -12,7 +12,7 @@ from rich.console import Console, Group
 from pydisque.cli.top.charts import PLAIN, chart, sparkline
 from pydisque.cli.top.columns import ago, amount
 from pydisque.cli.top.model import Pause, Place, Scene, State, View
-from pydisque.cli.top.rendering import Size, frame, page, visible
+from pydisque.cli.top.rendering import Size, frame, room_for, visible
 from scenes import HOSTILE, job, queue, scene
 
 JOB_ID = b"D-0f3e2c18-000000000000000000000001-05a1"
@@ -131,10 +131,29 @@ headers:
 
 body, 30 bytes:
 00000000  7b 22 74 6f 22 3a 20 22 61 64 61 22 2c 20 22 6e  {
+"to": "ada", "n
 00000010  61 6d 65 22 3a 20 22 1b 5b 33 31 6d 22 7d        a
-
-
+me": ".[31m"}
 ? keys  Esc back  b bytes
+"""
+
+HELP_40 = r"""
+pydisque top  2 nodes, 1 failed  4 queue
+help
+
+Keys
+
+  Up Down, j k     the line above, below
+  PgUp PgDn        a page up, down
+  Home End, g G    the first, the last
+                   line
+  Enter            look into a queue, a
+                   job
+  Esc, q           back; q among the
+                   queues ends it, as Q
+                   and Ctrl-C do
+                   anywhere
+Esc back
 """
 
 NODES_80 = r"""
@@ -161,6 +180,7 @@ FRAMES = {
         inside(View.QUEUE, b"mail", jobs="active"), Size(60, 13, plain=True), QUEUE_60,
     ),
     "job, 60": (inside(View.JOB, JOB_ID, as_bytes=True), Size(60, 26), JOB_60),
+    "help, 40": (inside(View.HELP), Size(40, 16), HELP_40),
     "nodes, 80": (inside(View.NODES), Size(80, 9), NODES_80),
 }  # fmt: skip
 
@@ -215,9 +235,9 @@ def test_ascii_alone():
 
 def test_what_is_the_matter_is_said():
     """That no node answers stands above old figures; what came of a pause stands below."""
-    seen = replace(scene(), trouble="refused\x1b[2J", said="mail: paused")
+    seen = replace(scene(), trouble="no node answered\x1b[2J", said="mail: paused")
     lines = drawn(State(), Size(80, 9), seen).split("\n")
-    assert (lines[1], lines[-1]) == ("no node answers: refused\\x1b[2J", "mail: paused")
+    assert (lines[1], lines[-1]) == ("no node answered\\x1b[2J", "mail: paused")
     asking = drawn(VIEWS["asking"], Size(40, 9)).split("\n")
     assert asking[-1].endswith("? [y/N]")
     assert drawn(VIEWS["typing"], Size(80, 9)).endswith("/\\x1b[31m\\udcff")
@@ -234,7 +254,7 @@ def test_nothing_there():
         (VIEWS["queue"], replace(empty, jobs=[]), "no jobs"),
         (VIEWS["queue"], replace(empty, jobs=[], jobs_complete=False), "no jobs so far"),
         (VIEWS["job"], empty, "looking for it"),
-        (VIEWS["job"], replace(empty, job_asked=True), "no node knows it any more"),
+        (VIEWS["job"], replace(empty, job_asked=True), "no node that answers knows it"),
         (State(), replace(empty, complete=False), "0 queues so far"),
     ):
         assert told in drawn(state, Size(80, 24), seen), told
@@ -256,7 +276,7 @@ def test_the_chosen_line_is_on_the_screen():
         state = State(places=(Place(View.QUEUES, at=name),))
         names = visible(state, seen, size)
         assert name in names
-        assert len(names) == page(state, seen, size)
+        assert len(names) == room_for(state, seen, size).height
         lines = frame(state, seen, size)
         assert [line.plain.split()[0].encode() for line in lines[4:-1]] == names
         assert [line.plain[:4].encode() for line in lines if "reverse" in str(line.style)] == [name]

@@ -81,6 +81,11 @@ class QueueFigures:
         self.samples: deque[Sample] = deque(maxlen=KEPT)
         self._counted: dict[str, _Counted] = {}
 
+    @property
+    def stamp(self) -> tuple[int, int]:
+        """Another one whenever a job came into it or left it: what came in is counted for good."""
+        return self.jobs_in, self.len
+
     def see(self, found: Mapping[str, QueueStats], now: float) -> None:
         """Take in what nodes know of it, by the node's name; each one's counters count alone."""
         told = list(found.values())

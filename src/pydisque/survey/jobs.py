@@ -1,17 +1,18 @@
 """The jobs of one queue, the first so many of them, and one job: for whoever looks closer.
 
-Queued jobs come in their order, and cheaply. To find the others a node has to look at all its jobs;
-that goes on a little with every look, and begins anew once it is through.
+Queued jobs come in their order, and cheaply: they are asked for when the survey saw their queue
+change, and heavy ones no more than are needed, as their bodies come along. To find the others a
+node has to look at all its jobs; that goes on a little with every look, and begins anew once it is
+through.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
+from collections.abc import Sequence
+from math import inf
+from typing import Any
 
-from redis.exceptions import RedisError
-
-from pydisque.async_client import AsyncClient
 from pydisque.replies import JobInfo, believed
 from pydisque.survey.census import SMALLEST, is_delayed, next_step
 from pydisque.survey.survey import SCAN_SECONDS, Probe, Survey
@@ -19,7 +20,12 @@ from pydisque.survey.survey import SCAN_SECONDS, Probe, Survey
 MOST = 100
 """Jobs of a queue that are shown."""
 
-STATES = ("queued", "active", "delayed")
+HEAVY = 1024 * 1024
+"""Bytes of bodies in one answer, from which on no more queued jobs are asked for than needed."""
+
+QUEUED = "queued"
+
+STATES = (QUEUED, "active", "delayed")
 
 
 class JobList:
@@ -30,43 +36,95 @@ class JobList:
         self._queue = queue
         self._state = state
         self._most = most
+        self._peeks: dict[str, _Peek] = {}
         self._scans: dict[str, _Scan] = {}
         self.jobs: list[JobInfo] = []
         self.complete = False
         """Whether every node was looked through once, or there are as many as wanted."""
 
-    async def look(self) -> None:
-        """See how it is now, or a little more of it; a node that fails tells nothing."""
+    async def look(self, needed: int = MOST) -> None:
+        """See how it is now, or a little more of it; what nodes have that fail is left out.
+
+        Args:
+            needed: how many of the first jobs there should be at least, though they be heavy.
+
+        Raises:
+            UnreachableError: all fail; what was seen before is kept.
+        """
         asked = self._survey.asked
-        if not asked:
-            return
-        if self._state == "queued":
-            parts = await asyncio.gather(*(_queued(p, self._queue, self._most) for p in asked))
-            self.complete = True
-        else:
-            parts = await asyncio.gather(*map(self._scan, asked))
-            self.complete = all(self._scans[probe.name].done for probe in asked)
-        together = {job.id: job for part in parts for job in part}
+        queued = self._state == QUEUED
+        needed = min(needed, self._most)
+        parts = await self._survey.of_each(
+            (lambda probe: self._queued(probe, needed)) if queued else self._scan
+        )
+        together = {job.id: job for part in parts.values() for job in part}
         self.jobs = list(together.values())[: self._most]
+        self.complete = all(
+            probe in parts and (queued or self._scans[probe.name].done) for probe in asked
+        )
+
+    async def _queued(self, probe: Probe, needed: int) -> list[JobInfo]:
+        figures = self._survey.queues.get(self._queue)
+        stamp = None if figures is None else figures.stamp
+        peek = self._peeks.setdefault(probe.name, _Peek())
+        now = time.monotonic()
+        if stamp is None or stamp != peek.stamp or now >= peek.until or needed > peek.count:
+            peek = self._peeks[probe.name] = await self._peek(probe, needed, stamp)
+        return peek.at(time.monotonic())
+
+    async def _peek(self, probe: Probe, needed: int, stamp: Any) -> _Peek:
+        jobs = await probe.client.qpeek(self._queue, needed)
+        heaviest = max((len(job.body) for job in jobs), default=0)
+        count = max(needed, min(self._most, HEAVY // max(heaviest, 1)))
+        if len(jobs) == needed < count:
+            jobs = await probe.client.qpeek(self._queue, count)
+        shows = probe.client.pipeline()
+        for job in jobs:
+            shows.show(job.id)
+        told = await shows.execute()
+        return _Peek(stamp, count, [job for job in told if job is not None], time.monotonic())
 
     async def _scan(self, probe: Probe) -> list[JobInfo]:
-        scan = self._scans.setdefault(probe.name, _Scan())
+        scan = self._scans.pop(probe.name, None) or _Scan()
         own, until = self._survey.own(probe), time.monotonic() + SCAN_SECONDS
         while time.monotonic() < until:
-            try:
-                cursor, jobs = await probe.ask(
-                    lambda client: client.jscan(
-                        scan.cursor, scan.step, queue=self._queue, state="active", reply="all"
-                    )
-                )
-            except RedisError:
-                self._scans[probe.name] = _Scan()
-                return []
+            cursor, jobs = await probe.client.jscan(
+                scan.cursor, scan.step, queue=self._queue, state="active", reply="all"
+            )
             now, delayed = time.time(), self._state == "delayed"
             some = [j for j in jobs if j.id.startswith(own) and is_delayed(j, now) == delayed]
             if scan.take(cursor, some, sum(len(job.body) for job in jobs), self._most):
                 break
+        self._scans[probe.name] = scan  # one that failed begins anew
         return scan.known
+
+
+class _Peek:
+    """The first jobs of one node's queue, as they were at some time."""
+
+    def __init__(
+        self, stamp: Any = None, count: int = 0, jobs: Sequence[JobInfo] = (), now: float = 0.0
+    ) -> None:
+        """Keep the queue's stamp, how many were asked for, and what came at this time."""
+        self.stamp = stamp
+        self.count = count
+        self._jobs = jobs
+        self._since = now
+        requeues = (job.next_requeue_within for job in jobs)
+        self.until = now + min((ms for ms in requeues if ms), default=inf) / 1000
+        """When one of them is queued again, of which the queue's stamp does not tell."""
+
+    def at(self, now: float) -> list[JobInfo]:
+        """The jobs at a later time, up to which nothing happened to them."""
+        return [_later(job, now - self._since) for job in self._jobs]
+
+
+def _later(job: JobInfo, seconds: float) -> JobInfo:
+    fields = job.as_dict()
+    for name, passed in ((b"ttl", seconds), (b"next-requeue-within", seconds * 1000)):
+        if fields.get(name):
+            fields[name] = max(fields[name] - int(passed), 0)
+    return JobInfo(part for field in fields.items() for part in field)
 
 
 class _Scan:
@@ -95,20 +153,11 @@ class _Scan:
         return True
 
 
-async def _queued(probe: Probe, queue: bytes, most: int) -> list[JobInfo]:
-    async def ask(client: AsyncClient) -> list[JobInfo]:
-        shows = client.pipeline()
-        for job in await client.qpeek(queue, most):
-            shows.show(job.id)
-        return [info for info in await shows.execute() if info is not None]
-
-    try:
-        return await probe.ask(ask)  # type: ignore[no-any-return]
-    except RedisError:
-        return []
-
-
 async def find_job(survey: Survey, job_id: bytes) -> JobInfo | None:
-    """What is known of a job; None: no node that answers knows it."""
-    answers = await survey.everywhere(lambda client: client.show(job_id))
-    return believed(answer for answer in answers if isinstance(answer, JobInfo))
+    """What is known of a job; None: no node that answers knows it.
+
+    Raises:
+        UnreachableError: none answers.
+    """
+    answers = await survey.of_each(lambda probe: probe.client.show(job_id))
+    return believed(answers.values())

@@ -11,18 +11,22 @@ import asyncio
 import heapq
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from redis.exceptions import RedisError
 
 from pydisque.addresses import Address, parse_addresses
 from pydisque.async_client import AsyncClient
+from pydisque.async_line import AsyncLine
+from pydisque.async_transport import AsyncTransport
 from pydisque.errors import UnreachableError
 from pydisque.nodes import AVOID
 from pydisque.replies import QueueStats
 from pydisque.survey.census import Census
 from pydisque.survey.figures import KEPT, NodeFigures, QueueFigures, Sample, total
+
+T = TypeVar("T")
 
 FIRST = 10_000
 """Queues that the first look asks for, so that mostly all are seen at once."""
@@ -40,46 +44,65 @@ DEADLINE = 2.0
 """Seconds after which a node that says nothing is given up."""
 
 
+class _LoneTransport(AsyncTransport):
+    """Knows the nodes it was given, and learns of no fellow that it could go to instead."""
+
+    def learn(self, line: AsyncLine, hello: list[Any]) -> None:
+        super().learn(line, hello[:2])  # what it says of itself
+
+
+class _LoneClient(AsyncClient):
+    _make_transport = _LoneTransport
+
+
 class Probe:
     """One node that is asked, by a client that goes to no other."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
         self.name = str(address)
-        self.client = _client(address)
+        self.client = _LoneClient(
+            [address.url], deadline=0, socket_timeout=DEADLINE, socket_connect_timeout=DEADLINE
+        )
         self.figures = NodeFigures("", self.name)
         self.failure: RedisError | None = None
-        """Why it could not be asked last; in words it is in the figures."""
+        """Why it could not be asked last; in short it is in the figures."""
         self.census = Census()
         self.cursor: int | bytes = 0
         """Where the list of its queues goes on."""
         self.listed = False
         """Whether all of them were listed since the survey last began with them anew."""
 
-    async def ask(self, question: Callable[[AsyncClient], Any]) -> Any:
-        """What it answers.
-
-        Raises:
-            RedisError: nothing, or an error.
-        """
-        answer = await question(self.client)
-        node = self.client.connected_node
-        if node is None or (node.host, node.port) != (self.address.host, self.address.port):
-            await self.client.close()  # it went to a fellow: that one is asked anyhow
-            self.client = _client(self.address)
-            raise UnreachableError(f"{self.name} does not answer")
-        return answer
-
     def note(self, failure: RedisError | None) -> None:
         """Keep why it could not be asked, or that it could."""
         self.failure = failure
-        self.figures.error = "" if failure is None else str(failure)
+        self.figures.error = "" if failure is None else _in_short(failure)
 
 
-def _client(address: Address) -> AsyncClient:
-    return AsyncClient(
-        [address.url], deadline=0, socket_timeout=DEADLINE, socket_connect_timeout=DEADLINE
-    )
+class _Head(NamedTuple):
+    """The job that is next in a queue."""
+
+    stamp: tuple[int, int] | None
+    """The queue's, when it was asked for; while that is the same so is the job."""
+    made: float | None
+    """When it was made, in seconds since 1970; None: there is none."""
+
+
+_UNKNOWN = _Head(None, None)
+
+
+def _in_short(failure: RedisError) -> str:
+    """What a node met, without which node that was."""
+    return str((isinstance(failure, UnreachableError) and failure.__cause__) or failure)
+
+
+def _unreachable(failures: Mapping[Probe, RedisError]) -> UnreachableError:
+    """What to raise when this is all that came of asking nodes."""
+    met = "; ".join(f"{probe.name}: {_in_short(each)}" for probe, each in failures.items())
+    error = UnreachableError(f"no node answered ({met})" if met else "no node is known yet")
+    first = next(iter(failures.values()), None)
+    error.__cause__ = (first and first.__cause__) or first
+    return error
 
 
 class Survey:
@@ -120,8 +143,8 @@ class Survey:
         """Whether every queue was asked for once."""
         self._swept: set[bytes] = set()
         self._began = time.monotonic()
-        self._aged: list[QueueFigures] = []
-        """Queues of which the age of the oldest job is known."""
+        self._heads: dict[bytes, _Head] = {}
+        """Of queues of which the age of the oldest job is known."""
 
     @property
     def nodes(self) -> list[NodeFigures]:
@@ -146,11 +169,11 @@ class Survey:
         await asyncio.gather(*(self._inform(probe) for probe in self.probes if probe not in failed))
         asked = self.asked
         if not asked:
-            met = "; ".join(dict.fromkeys(node.error for node in self.nodes))
-            failure = self.probes[0].failure
-            raise UnreachableError(met) from ((failure and failure.__cause__) or failure)
+            raise self._unreachable()
         wanted = [*self.watched, *self.followed, *self._busiest()]
-        await self._see(asked, list(dict.fromkeys([*wanted, *await self._next_names(asked)])))
+        names, are_last = await self._next_names(asked)
+        await self._see(asked, list(dict.fromkeys([*wanted, *names])))
+        self.complete |= are_last
         if self._counting:
             await asyncio.gather(*(self._count(probe) for probe in asked))
             self._tell_counts(asked)
@@ -158,12 +181,38 @@ class Survey:
 
     async def everywhere(self, question: Callable[[AsyncClient], Any]) -> list[Any]:
         """What all nodes answer whose queues count; an error is in place of its answer."""
-        asked = (probe.ask(question) for probe in self.asked)
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-        for answer in answers:
+        return list((await self._all(lambda probe: question(probe.client))).values())
+
+    async def of_each(self, question: Callable[[Probe], Awaitable[T]]) -> dict[Probe, T]:
+        """What comes of asking each node whose queues count; those that fail are left out.
+
+        Raises:
+            UnreachableError: all fail; its cause is what the first one met.
+        """
+        told: dict[Probe, T] = {}
+        failures: dict[Probe, RedisError] = {}
+        for probe, answer in (await self._all(question)).items():
+            if isinstance(answer, RedisError):
+                failures[probe] = answer
+            else:
+                told[probe] = answer
+        if not told:
+            raise _unreachable(failures) if failures else self._unreachable()
+        return told
+
+    async def _all(self, question: Callable[[Probe], Awaitable[T]]) -> dict[Probe, T | RedisError]:
+        asked = self.asked
+        found = await asyncio.gather(*map(question, asked), return_exceptions=True)
+        answers: dict[Probe, T | RedisError] = {}
+        for probe, answer in zip(asked, found, strict=True):
             if isinstance(answer, BaseException) and not isinstance(answer, RedisError):
                 raise answer
+            answers[probe] = answer
         return answers
+
+    def _unreachable(self) -> UnreachableError:
+        """What to raise when no node is left to be asked."""
+        return _unreachable({probe: probe.failure for probe in self.probes if probe.failure})
 
     def own(self, probe: Probe) -> bytes:
         """What IDs of a node's own jobs begin with, where it has copies of others' beside them."""
@@ -188,7 +237,7 @@ class Survey:
         for address in dict.fromkeys([*(probe.address for probe in probes), *self._given]):
             probe = known.get(str(address)) or Probe(address)
             try:
-                hello = await probe.ask(AsyncClient.hello)
+                hello = await probe.client.hello()
             except RedisError as error:
                 probe.note(error)
                 known.setdefault(probe.name, probe)
@@ -219,7 +268,7 @@ class Survey:
         if probe.figures.error and probe.figures.priority >= AVOID:
             return  # its fellows say that it is not back
         try:
-            probe.figures.info = await probe.ask(AsyncClient.info)
+            probe.figures.info = await probe.client.info()
             probe.note(None)
         except RedisError as error:
             probe.note(error)
@@ -234,8 +283,11 @@ class Survey:
         )
         return [queue.name for queue in best]
 
-    async def _next_names(self, asked: list[Probe]) -> list[bytes]:
-        """Some queues, so that all have their turn; those that are gone are forgotten."""
+    async def _next_names(self, asked: list[Probe]) -> tuple[list[bytes], bool]:
+        """Some queues, so that all have their turn, and whether all have had it with these.
+
+        Those that are gone are forgotten.
+        """
         room = (self._budget if self.samples else FIRST) // len(asked)
         names: list[bytes] = []
         try:
@@ -243,14 +295,14 @@ class Survey:
                 names += await self._names_of(probe, room)
         except RedisError:  # what was not listed may be there all the same
             self._list_anew()
-            return names
+            return names, False
         self._swept.update(names)
-        if all(probe.listed for probe in asked):
-            self.complete = True
+        are_last = all(probe.listed for probe in asked)
+        if are_last:
             for name in self.queues.keys() - self._swept:
                 del self.queues[name]
             self._list_anew()
-        return names
+        return names, are_last
 
     def _list_anew(self) -> None:
         self._swept = set()
@@ -261,7 +313,7 @@ class Survey:
         found: list[bytes] = []
         step = min(PAGE, room)
         while len(found) < room and not probe.listed:
-            probe.cursor, names = await probe.ask(lambda client: client.qscan(probe.cursor, step))
+            probe.cursor, names = await probe.client.qscan(probe.cursor, step)
             found += names
             probe.listed = int(probe.cursor) == 0
         return found
@@ -294,21 +346,39 @@ class Survey:
         self.jobs_out += queue.new_out
 
     async def ask_oldest(self, names: Iterable[bytes]) -> None:
-        """Learn how old the job is that is next in some queues; brings its body, so ask for few.
+        """Learn how old the job is that is next in some queues.
 
-        What was learnt of other queues is forgotten, as it would not be true for long.
+        Brings its body where the queue changed since, so ask for few. What was learnt of other
+        queues is forgotten, as it would not be true for long.
+
+        Raises:
+            UnreachableError: no node could be asked; what was learnt before is kept.
         """
-        for queue in self._aged:
-            queue.oldest = None
-        wanted = [name for name in names if name in self.queues]
-        ages: dict[bytes, float] = {}
-        for probe in self.asked:
-            for name, age in zip(wanted, await _ages(probe, wanted), strict=True):
-                if age is not None:
-                    ages[name] = max(age, ages.get(name, 0.0))
-        self._aged = [self.queues[name] for name in wanted]
-        for queue in self._aged:
-            queue.oldest = ages.get(queue.name)
+        wanted = [self.queues[name] for name in dict.fromkeys(names) if name in self.queues]
+        heads = {queue.name: self._heads.get(queue.name, _UNKNOWN) for queue in wanted}
+        changed = [queue for queue in wanted if heads[queue.name].stamp != queue.stamp]
+        if changed:
+            heads |= await self._first_of(changed)
+        for name in self._heads.keys() & self.queues.keys():
+            self.queues[name].oldest = None
+        self._heads, now = heads, time.time()
+        for queue in wanted:
+            made = heads[queue.name].made
+            queue.oldest = None if made is None else max(0.0, now - made)
+
+    async def _first_of(self, queues: list[QueueFigures]) -> dict[bytes, _Head]:
+        stamps = {queue.name: queue.stamp for queue in queues}
+        filled = [queue.name for queue in queues if queue.len]
+        asked = len(self.asked)
+        answers = await self.of_each(lambda probe: _made(probe, filled)) if filled else {}
+        first: dict[bytes, float] = {}
+        for told in answers.values():
+            for name, made in told.items():
+                first[name] = min(made, first.get(name, made))
+        whole = len(answers) == asked  # else it is asked for again
+        return {
+            name: _Head(stamp if whole else None, first.get(name)) for name, stamp in stamps.items()
+        }
 
     # Jobs
 
@@ -319,10 +389,8 @@ class Survey:
         until = time.monotonic() + SCAN_SECONDS
         while time.monotonic() < until:
             try:
-                cursor, jobs = await probe.ask(
-                    lambda client: client.jscan(
-                        census.cursor, census.step, state="active", reply="all"
-                    )
+                cursor, jobs = await probe.client.jscan(
+                    census.cursor, census.step, state="active", reply="all"
                 )
             except RedisError:
                 probe.census = Census()
@@ -344,34 +412,21 @@ def _teller(probe: Probe) -> str:
 
 
 async def _stats(probe: Probe, names: list[bytes]) -> list[QueueStats | None]:
-    async def ask(client: AsyncClient) -> list[Any]:
-        pipeline = client.pipeline()
-        for name in names:
-            pipeline.qstat(name)
-        return await pipeline.execute()
-
-    return await probe.ask(ask)  # type: ignore[no-any-return]
+    pipeline = probe.client.pipeline()
+    for name in names:
+        pipeline.qstat(name)
+    return await pipeline.execute()
 
 
-async def _ages(probe: Probe, names: list[bytes]) -> list[float | None]:
-    async def ask(client: AsyncClient) -> list[float | None]:
-        peeks = client.pipeline()
-        for name in names:
-            peeks.qpeek(name, 1)
-        first = [jobs[0].id if jobs else None for jobs in await peeks.execute()]
-        shows = client.pipeline()
-        for id_ in first:
-            if id_ is not None:
-                shows.show(id_)
-        told = iter(await shows.execute())
-        now = time.time()
-        ages: list[float | None] = []
-        for id_ in first:
-            job = None if id_ is None else next(told)
-            ages.append(None if job is None else max(0.0, now - job.ctime / 1e9))
-        return ages
-
-    try:
-        return await probe.ask(ask)  # type: ignore[no-any-return]
-    except RedisError:
-        return [None] * len(names)
+async def _made(probe: Probe, queues: list[bytes]) -> dict[bytes, float]:
+    """When the job was made that is next in each of these queues where there is one."""
+    peeks = probe.client.pipeline()
+    for name in queues:
+        peeks.qpeek(name, 1)
+    peeked = zip(queues, await peeks.execute(), strict=True)
+    first = {name: jobs[0].id for name, jobs in peeked if jobs}
+    shows = probe.client.pipeline()
+    for id_ in first.values():
+        shows.show(id_)
+    told = zip(first, await shows.execute(), strict=True)
+    return {name: job.ctime / 1e9 for name, job in told if job is not None}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from pydisque import Client
@@ -84,6 +86,41 @@ async def test_jobs_of_a_queue(client, survey):
     client.ack_job(delayed)
 
 
+@kinds
+async def test_jobs_of_a_queue_that_changes(client, survey):
+    """They are asked for again whether a job came, was taken, came back, or one came for another,
+    so that the queue is as long as it was."""
+    queue = unique("jobs").encode()
+    jobs = JobList(survey, queue, "queued")
+
+    async def listed(*wanted: tuple[bytes, int]) -> None:
+        """Wait until these are, each with its nacks."""
+        survey.watched.add(queue)
+        for _ in range(200):
+            await survey.look()
+            await survey.ask_oldest([queue])
+            await jobs.look(3)
+            if sorted((job.body, job.nacks) for job in jobs.jobs) == sorted(wanted):
+                return
+            await asyncio.sleep(0.02)
+        pytest.fail(f"{jobs.jobs} instead of {wanted}")
+
+    client.add_jobs(queue, ["0", "1"])
+    await listed((b"0", 0), (b"1", 0))
+    client.add_job(queue, "2")
+    await listed((b"0", 0), (b"1", 0), (b"2", 0))
+    [taken] = client.get_jobs([queue])
+    client.add_job(queue, "3")
+    there = [(body, 0) for body in (b"0", b"1", b"2", b"3") if body != taken.body]
+    await listed(*there)
+    taken.nack()
+    await listed((taken.body, 1), *there)
+    for job in client.get_jobs([queue], count=4):
+        job.ack()
+    await listed()
+    assert queue not in survey.queues or survey.queues[queue].oldest is None
+
+
 async def test_what_is_gone_is_forgotten():
     """A queue that the node dropped is not shown any more."""
     with Server() as node, Client(node.address) as client:
@@ -125,13 +162,26 @@ async def test_a_node_that_is_gone():
         survey = Survey([node.address])
         await survey.look()
         port = node.port
-    with pytest.raises(UnreachableError, match="refused"):
+    with pytest.raises(UnreachableError, match=r"refused|hung up"):
         await survey.look()
     assert survey.nodes[0].error
     with Server(port=port):
         await survey.look()
         assert not survey.nodes[0].error
     await survey.aclose()
+
+
+async def test_a_unix_socket(tmp_path):
+    """A node is asked on its Unix socket as on its port."""
+    path = str(tmp_path / "node")
+    with Server(unixsocket=path) as node, Client(node.address) as client:
+        client.add_job("q", "x")
+        survey = Survey([f"unix:{path}"])
+        await survey.look()
+        await survey.ask_oldest([b"q"])
+        assert survey.queues[b"q"].oldest is not None
+        assert [(each.address, each.error) for each in survey.nodes] == [(f"unix:{path}", "")]
+        await survey.aclose()
 
 
 async def test_no_node():

@@ -17,14 +17,11 @@ from pydisque.cli.bodies import print_json, text_or_base64
 from pydisque.cli.common import EXIT_CODES, SILENT, errors_told, to_ask
 from pydisque.cli.parameters import as_json
 from pydisque.cli.tables import Table
+from pydisque.cli.top.sorts import SORTS
 
 if TYPE_CHECKING:
     from pydisque.cli.top.model import State
     from pydisque.survey import QueueFigures
-
-SORTS = (
-    *("name", "len", "in", "out", "active", "delayed", "blocked", "import", "idle"),
-)  # those of `columns`, which is not loaded for `--help`
 
 # Seconds from the first look of --once to the second, of which its rates are; and from the end of
 # the first one, which may take long.
@@ -102,14 +99,13 @@ async def _seen(nodes: tuple[str, ...], state: State, limit: int) -> list[QueueF
     try:
         while not survey.complete:
             await survey.look()
-        scene = Scene(survey.queues)
-        queues = chosen_queues(state, scene)
+        queues = chosen_queues(state, Scene(survey.queues))
         # Whoever wants the quickest wants to know all rates.
         some = queues if state.sort in ("in", "out") else queues[:limit]
         survey.watched = {queue.name for queue in some}
         await asyncio.sleep(max(started + MOMENT - time.monotonic(), AT_LEAST))
         await survey.look()
-        queues = chosen_queues(state, scene)[: limit + 1]
+        queues = chosen_queues(state, Scene(survey.queues))[: limit + 1]
         await survey.ask_oldest(queue.name for queue in queues)
         return queues
     finally:

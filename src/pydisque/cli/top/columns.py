@@ -97,9 +97,6 @@ QUEUES: tuple[Column[QueueFigures], ...] = (
     Column(TREND, TREND, TREND_WIDTH, _trend, str, 8, left=True),
 )
 
-SORTS = tuple(column.key for column in QUEUES if column.key not in ("oldest", "pause", TREND))
-"""What queues can be sorted by; the oldest job is known of those alone that are on the screen."""
-
 VALUES = {column.key: column.value for column in QUEUES}
 
 

@@ -17,9 +17,11 @@ from redis.exceptions import RedisError
 from pydisque.cli.common import number, shown
 from pydisque.cli.top.keys import Keys
 from pydisque.cli.top.model import Pause, Quit, Scene, State, View, press
-from pydisque.cli.top.rendering import frame, page, visible
+from pydisque.cli.top.rendering import frame, reached, room_for, visible
 from pydisque.cli.top.terminal import Terminal
+from pydisque.replies import JobInfo
 from pydisque.survey import JobList, Survey, find_job
+from pydisque.survey.jobs import QUEUED
 
 ESC_SECONDS = 0.05
 """After which Esc is the key and no beginning of another one."""
@@ -79,6 +81,8 @@ class _Live:
         self._acting: set[asyncio.Task[None]] = set()
         self._jobs: JobList | None = None
         self._jobs_of: tuple[bytes, str] | None = None
+        self._job: JobInfo | None = None
+        self._job_of: bytes | None = None
 
     async def run(self, first: asyncio.Task[None]) -> int:
         """Go on until it is ended, from a first look that is under way; by which signal, or 0."""
@@ -117,22 +121,37 @@ class _Live:
             await self._look()
             self._take_in()
             self._paint_soon()
-            left = None if self._state.frozen else max(self._due - self._loop.time(), 0)
+            left = self._rest()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left):  # wait_for of Python 3.11 may swallow the end
                     await self._hurry.wait()
 
     async def _look(self) -> None:
         """Look at all if it is time, and at what is looked into."""
-        if not self._state.frozen and self._loop.time() >= self._due:
-            self._survey.watched = set(self._seen())
-            try:
-                await self._survey.look()
-                self._take_note(None)
-            except RedisError as error:
-                self._take_note(error)
+        try:
+            if not self._state.frozen:
+                if self._loop.time() >= self._due:
+                    await self._look_at_all()
+                if seen := self._seen():
+                    await self._survey.ask_oldest(seen)
+            if not self._state.frozen or not self._is_known():
+                await self._look_into()
+        except RedisError as error:
+            self._take_note(error)
+
+    async def _look_at_all(self) -> None:
+        self._survey.watched = set(self._seen())
+        try:
+            await self._survey.look()
+        finally:
             self._due = self._loop.time() + self._interval
-        await self._look_closer()
+        self._take_note(None)
+
+    def _rest(self) -> float | None:
+        """Seconds after which to look again; None: not before a key wants it."""
+        if not self._state.frozen:
+            return max(self._due - self._loop.time(), 0)
+        return None if self._is_known() else self._interval
 
     def _take_note(self, error: BaseException | None) -> None:
         """Keep why nothing is known of now, or that it is."""
@@ -140,18 +159,36 @@ class _Live:
             raise error
         self._scene.trouble = "" if error is None else str(error)
 
-    async def _look_closer(self) -> None:
+    async def _look_into(self) -> None:
         place = self._state.place
-        await self._survey.ask_oldest(self._seen())
         if place.view == View.QUEUE:
             if self._jobs is None or self._jobs_of != (place.subject, self._state.jobs):
                 self._jobs_of = place.subject, self._state.jobs
                 self._jobs = JobList(self._survey, *self._jobs_of)
-            await self._jobs.look()
-        elif place.view == View.JOB and self._survey.asked:
-            job = await find_job(self._survey, place.subject)
-            if self._state.place.subject == place.subject:
-                self._scene.job, self._scene.job_asked = job, True
+            await self._jobs.look(reached(self._state, self._scene, self._terminal.size) + 1)
+        elif place.view == View.JOB:
+            self._job = await find_job(self._survey, place.subject)
+            self._job_of = place.subject
+
+    def _is_known(self) -> bool:
+        """Whether what is looked into was asked for, all of it."""
+        match self._state.place.view:
+            case View.QUEUE:
+                return self._looks_at_jobs() and self._jobs is not None and self._jobs.complete
+            case View.JOB:
+                return self._looks_at_job()
+            case _:
+                return True
+
+    def _looks_at_jobs(self) -> bool:
+        """Whether the jobs that were asked for last are those that are looked at."""
+        place = self._state.place
+        return place.view == View.QUEUE and self._jobs_of == (place.subject, self._state.jobs)
+
+    def _looks_at_job(self) -> bool:
+        """Likewise the one job."""
+        place = self._state.place
+        return place.view == View.JOB and self._job_of == place.subject
 
     def _seen(self) -> list[bytes]:
         return visible(self._state, self._scene, self._terminal.size)
@@ -160,13 +197,13 @@ class _Live:
         survey, scene = self._survey, self._scene
         scene.queues, scene.nodes, scene.samples = survey.queues, survey.nodes, survey.samples
         scene.complete = survey.complete
-        if self._jobs is not None and self._jobs_of == (
-            self._state.place.subject,
-            self._state.jobs,
-        ):
+        scene.renew()
+        if self._jobs is not None and self._looks_at_jobs():
             known = self._jobs.complete or self._jobs.jobs
             scene.jobs = self._jobs.jobs if known else None
             scene.jobs_complete = self._jobs.complete
+        if self._looks_at_job():
+            scene.job, scene.job_asked = self._job, True
 
     # Drawing
 
@@ -204,7 +241,7 @@ class _Live:
         for key in keys:
             before, size = self._state, self._terminal.size
             self._scene.said = ""
-            room = page(before, self._scene, size)
+            room = room_for(before, self._scene, size)
             self._state, action = press(before, key, self._scene, room)
             self._notice(before)
             if isinstance(action, Quit):
@@ -222,10 +259,15 @@ class _Live:
             self._scene.jobs = self._scene.job = None
             self._scene.job_asked = False
             self._hurry.set()
+        if place.view == View.QUEUE and place.at != before.place.at and self._state.jobs == QUEUED:
+            self._hurry.set()  # more may be needed
         if self._state.jobs != before.jobs:
             self._scene.jobs = None
             self._hurry.set()
         if self._state.frozen != before.frozen:
+            # What was looked into some time ago is not as it was when it froze.
+            self._jobs_of = self._jobs_of if self._looks_at_jobs() else None
+            self._job_of = self._job_of if self._looks_at_job() else None
             self._hurry.set()
 
     async def _pause(self, action: Pause) -> None:

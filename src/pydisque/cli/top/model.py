@@ -6,18 +6,21 @@ neither the terminal nor the nodes; what is known of them comes in a `Scene`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
-from pydisque.cli.top.columns import SORTS, VALUES
-from pydisque.cli.top.pages import HELP_LINES, story
+from pydisque.cli.top.columns import VALUES
+from pydisque.cli.top.pages import help_lines, story
+from pydisque.cli.top.sorts import SORTS
 from pydisque.dead_letters import encoded
 from pydisque.replies import JobInfo
 from pydisque.survey import NodeFigures, QueueFigures, Sample
-from pydisque.survey.jobs import STATES
+from pydisque.survey.jobs import QUEUED, STATES
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -40,6 +43,18 @@ class Scene:
     """Why nothing is known of now."""
     said: str = ""
     """What came of what was done last."""
+    _made: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def renew(self) -> None:
+        """Say that queues came or went, or have other figures; until then their order stands."""
+        self._made.clear()
+
+    def once(self, what: Hashable, make: Callable[[], T]) -> T:
+        """What is made of all queues: made once, as every key and every frame wants it."""
+        if what not in self._made:
+            self._made[what] = make()
+        made: T = self._made[what]
+        return made
 
 
 class View(StrEnum):
@@ -98,7 +113,7 @@ class State:
     asking: Pause | None = None
     """What is done if the answer is yes."""
     frozen: bool = False
-    jobs: str = STATES[0]
+    jobs: str = QUEUED
     """Jobs of which state are listed."""
     as_bytes: bool = False
     """Whether a body is shown byte by byte, whatever it is."""
@@ -108,13 +123,22 @@ class State:
         """What is seen."""
         return self.places[-1]
 
+    @property
+    def choice(self) -> tuple[str, str, bool]:
+        """What decides which queues are seen, and in which order."""
+        return self.pattern, self.sort, self.reverse
+
 
 # What there is to see
 
 
 def chosen_queues(state: State, scene: Scene) -> list[QueueFigures]:
     """The queues whose names match, in their order; names go up, numbers go down."""
-    found = [queue for queue in scene.queues.values() if matches(state.pattern, queue.name)]
+    return scene.once(("queues", *state.choice), lambda: _chosen(state, scene.queues.values()))
+
+
+def _chosen(state: State, queues: Iterable[QueueFigures]) -> list[QueueFigures]:
+    found = [queue for queue in queues if matches(state.pattern, queue.name)]
     found.sort(key=lambda queue: queue.name)
     value = VALUES[state.sort]
     down = (state.sort != "name") != state.reverse
@@ -129,19 +153,37 @@ def matches(pattern: str, name: bytes) -> bool:
     return fnmatchcase(name, wanted) if any(c in pattern for c in "*?[") else wanted in name
 
 
+class Room(NamedTuple):
+    """What the screen has room for."""
+
+    width: int
+    height: int
+    """Lines of what is looked at."""
+
+
 def lines_of(state: State, scene: Scene) -> list[Any]:
-    """What the lines of the view that is seen are about."""
+    """What the lines of the view that is seen are about, if one of them can be chosen."""
     match state.place.view:
         case View.QUEUES:
-            return [queue.name for queue in chosen_queues(state, scene)]
+            queues = chosen_queues(state, scene)
+            return scene.once(("names", *state.choice), lambda: [queue.name for queue in queues])
         case View.QUEUE:
             return [job.id for job in scene.jobs or ()]
         case View.NODES:
             return [node.address for node in scene.nodes]
+        case View.JOB | View.HELP:
+            return []
+
+
+def text_of(state: State, scene: Scene, width: int) -> Sequence[str]:
+    """The text that is seen, if it is one, in lines of at most so many cells."""
+    match state.place.view:
         case View.JOB:
-            return list(range(len(story(scene.job, as_bytes=state.as_bytes))))
+            return story(scene.job, width, as_bytes=state.as_bytes)
         case View.HELP:
-            return list(range(len(HELP_LINES)))
+            return help_lines(width)
+        case _:
+            return ()
 
 
 def position(place: Place, lines: Sequence[Any]) -> int:
@@ -157,8 +199,8 @@ def position(place: Place, lines: Sequence[Any]) -> int:
 # Keys
 
 
-def press(state: State, key: str, scene: Scene, page: int) -> tuple[State, Action | None]:
-    """What a key does, where so many lines of the view fit on the screen."""
+def press(state: State, key: str, scene: Scene, room: Room) -> tuple[State, Action | None]:
+    """What a key does, where the screen has so much room."""
     if state.asking is not None:
         return replace(state, asking=None), state.asking if key in ("y", "Y") else None
     if state.before_typing is not None:
@@ -166,18 +208,19 @@ def press(state: State, key: str, scene: Scene, page: int) -> tuple[State, Actio
     if key == "Q" or (key == "q" and len(state.places) == 1):
         return state, Quit()
     if move := _MOVES.get(key):
-        return _moved(state, move, scene, page), None
+        return _moved(state, move, scene, room), None
     act = _KEYS.get(key)
     return (state if act is None else act(state, scene)), None
 
 
-def _moved(state: State, move: Callable[[int, int], int], scene: Scene, page: int) -> State:
-    lines = lines_of(state, scene)
+def _moved(state: State, move: Callable[[int, int], int], scene: Scene, room: Room) -> State:
+    text = state.place.view in TEXTS
+    lines = text_of(state, scene, room.width) if text else lines_of(state, scene)
     if not lines:
         return state
-    text = state.place.view in TEXTS
-    last = max(len(lines) - page, 0) if text else len(lines) - 1
-    to = min(max(move(position(state.place, lines), page), 0), last)
+    last = max(len(lines) - room.height, 0) if text else len(lines) - 1
+    here = min(position(state.place, lines), last)  # the screen may have been narrower
+    to = min(max(move(here, room.height), 0), last)
     # On the first line one stays there, while what it is about comes and goes.
     at = to if text else lines[to] if to else None
     return replace(state, places=(*state.places[:-1], replace(state.place, at=at)))

@@ -1,8 +1,15 @@
-"""What is read line by line: all that is known of a job, and what the keys do. Pure."""
+"""What is read line by line: all that is known of a job, and what the keys do. Pure.
+
+Lines are as wide as the screen at most, so that all of a text can be read by moving up and down.
+"""
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
+
+from rich.cells import chop_cells
 
 from pydisque.cli.bodies import Section, as_hex, sections_of
 from pydisque.cli.common import number, shown_lines
@@ -27,7 +34,7 @@ KEYS: tuple[tuple[str, str], ...] = (
     ("Tab, Left Right", "in a queue: its jobs queued, active or delayed"),
     ("b", "in a job: its body byte by byte, or as it is"),
     ("n", "the nodes"),
-    ("Space", "freeze what is shown; nothing is asked meanwhile"),
+    ("Space", "freeze what is shown; only what is opened then is asked for"),
     ("?, h", "this"),
 )
 
@@ -44,15 +51,31 @@ _COLUMNS = (
 )
 
 
-def _table(pairs: tuple[tuple[str, str], ...]) -> list[str]:
-    return [f"  {name:15}  {text}" for name, text in pairs]
-
-
-HELP_LINES = ["Keys", "", *_table(KEYS), "", "Columns", "", *_table(_COLUMNS)]
+_INDENT = 19
+"""Where the text of a table begins."""
 
 
 @lru_cache(maxsize=2)
-def _body(body: bytes, *, as_bytes: bool) -> tuple[str, ...]:
+def help_lines(width: int) -> tuple[str, ...]:
+    """What the keys do, and what the columns mean."""
+    return ("Keys", "", *_table(KEYS, width), "", "Columns", "", *_table(_COLUMNS, width))
+
+
+def _table(pairs: tuple[tuple[str, str], ...], width: int) -> Iterator[str]:
+    indent = " " * (_INDENT if width >= 2 * _INDENT else 2)
+    for name, text in pairs:
+        line = f"  {name:{_INDENT - 4}}  {text}"
+        yield from textwrap.wrap(line, max(width, len(indent) + 1), subsequent_indent=indent)
+
+
+def _cut(lines: Iterable[str], width: int) -> Iterator[str]:
+    """The same in lines that are no wider; a wide letter takes two cells."""
+    for line in lines:
+        yield from chop_cells(line, width) or [""]
+
+
+@lru_cache(maxsize=2)
+def _body(body: bytes, width: int, *, as_bytes: bool) -> tuple[str, ...]:
     """A job's body, and its headers, line by line; kept, as a screen is drawn again and again."""
     inner, headers = unwrap(body)
     sections: list[Section] = sections_of(beginning(inner, LONGEST), headers)
@@ -65,12 +88,12 @@ def _body(body: bytes, *, as_bytes: bool) -> tuple[str, ...]:
     for name, text in sections:
         if text:
             lines += ["", f"{name}:", *shown_lines(text.rstrip()).split("\n")]
-    return tuple(lines)
+    return tuple(_cut(lines, width))
 
 
-def story(job: JobInfo | None, *, as_bytes: bool) -> list[str]:
+def story(job: JobInfo | None, width: int, *, as_bytes: bool) -> list[str]:
     """All that is known of a job."""
     if job is None:
         return []
-    lines = [f"{name:11}  {value}" for name, value in facts(job)]
-    return lines + list(_body(job.body or b"", as_bytes=as_bytes))
+    lines = (f"{name:11}  {value}" for name, value in facts(job))
+    return [*_cut(lines, width), *_body(job.body or b"", width, as_bytes=as_bytes)]

@@ -6,7 +6,7 @@ comes through `shown`, so that it cannot command the terminal.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from rich.cells import cell_len, set_cell_size
@@ -27,8 +27,17 @@ from pydisque.cli.top.columns import (
     amount,
     fitting,
 )
-from pydisque.cli.top.model import Place, Scene, State, View, chosen_queues, position
-from pydisque.cli.top.pages import HELP_LINES, story
+from pydisque.cli.top.model import (
+    Place,
+    Room,
+    Scene,
+    State,
+    View,
+    chosen_queues,
+    lines_of,
+    position,
+    text_of,
+)
 from pydisque.survey import QueueFigures, Sample
 from pydisque.survey.jobs import STATES
 
@@ -68,9 +77,9 @@ def frame(state: State, scene: Scene, size: Size) -> list[Text]:
     return [_fit(_in_ascii(line) if size.plain else line, size.width) for line in lines]
 
 
-def page(state: State, scene: Scene, size: Size) -> int:
-    """How many lines of what is looked at the screen has room for."""
-    return max(size.height - len(_head(state, scene, size)) - 1, 1)
+def room_for(state: State, scene: Scene, size: Size) -> Room:
+    """How much of what is looked at the screen has room for."""
+    return Room(size.width, max(size.height - len(_head(state, scene, size)) - 1, 1))
 
 
 def visible(state: State, scene: Scene, size: Size) -> list[bytes]:
@@ -79,9 +88,16 @@ def visible(state: State, scene: Scene, size: Size) -> list[bytes]:
         return [state.place.subject]
     if state.place.view != View.QUEUES:
         return []
-    queues = chosen_queues(state, scene)
-    start = _start(state.place, [queue.name for queue in queues], page(state, scene, size))
-    return [queue.name for queue in queues[start : start + page(state, scene, size)]]
+    names = lines_of(state, scene)
+    room = room_for(state, scene, size).height
+    start = _start(state.place, names, room)
+    return names[start : start + room]
+
+
+def reached(state: State, scene: Scene, size: Size) -> int:
+    """How many lines of a list there are down to the last that is on the screen."""
+    room = room_for(state, scene, size).height
+    return _start(state.place, lines_of(state, scene), room) + room
 
 
 # Lines
@@ -152,7 +168,7 @@ def _title(scene: Scene) -> Text:
 
 def _status(state: State, scene: Scene) -> Text:
     if scene.trouble:
-        return Text(f"no node answers: {shown(scene.trouble)}", "bold red")
+        return Text(shown(scene.trouble), "bold red")
     words = []
     match state.place.view:
         case View.QUEUES:
@@ -200,7 +216,7 @@ Fitted = list[tuple[Column[Any], int]]
 
 def _queue_columns(scene: Scene, size: Size) -> Fitted:
     """The columns of queues; the trend gets what the names do not need, if there is any."""
-    longest = max((cell_len(shown(name)) for name in scene.queues), default=0)
+    longest = scene.once("longest", lambda: _longest(scene.queues))
     fitted: Fitted = list(fitting(QUEUES, size.width))
     name, given = fitted[0]
     if given < min(longest, LONG_NAME):
@@ -210,6 +226,10 @@ def _queue_columns(scene: Scene, size: Size) -> Fitted:
     if not any(column.key == TREND for column, _ in fitted):
         return fitted
     return [(column, width + more.get(column.key, 0)) for column, width in fitted]
+
+
+def _longest(names: Iterable[bytes]) -> int:
+    return max((cell_len(shown(name)) for name in names), default=0)
 
 
 def _names(fitted: Fitted) -> Text:
@@ -247,25 +267,23 @@ def _lines(state: State, scene: Scene, size: Size, room: int) -> list[Text]:
     match state.place.view:
         case View.QUEUES:
             queues = chosen_queues(state, scene)
-            keys: list[Any] = [queue.name for queue in queues]
+            keys = lines_of(state, scene)
             fitted = _queue_columns(scene, size)
             return _table(state, fitted, keys, queues, size, room) or [_none_of_queues(state)]
         case View.QUEUE:
             if scene.jobs is None:
                 return [Text("looking for jobs", "dim")]
-            keys = [job.id for job in scene.jobs]
+            keys = lines_of(state, scene)
             fitted = list(fitting(JOBS, size.width))
             return _table(state, fitted, keys, scene.jobs, size, room) or [_none_of_jobs(scene)]
         case View.NODES:
-            keys = [node.address for node in scene.nodes]
+            keys = lines_of(state, scene)
             rows = _table(state, list(fitting(NODES, size.width)), keys, scene.nodes, size, room)
             failed = [node for node in scene.nodes if node.error]
             told = [Text(f"{node.address}: {shown(node.error)}", "red") for node in failed]
             return [*rows, *([Text(), *told] if told else ())]
-        case View.JOB:
-            lines = story(scene.job, as_bytes=state.as_bytes) or [_no_job(scene)]
-        case View.HELP:
-            lines = HELP_LINES
+        case View.JOB | View.HELP:
+            lines = text_of(state, scene, size.width) or [_no_job(scene)]
     start = _start(state.place, lines, room)
     return [Text(line) for line in lines[start : start + room]]
 
@@ -287,7 +305,7 @@ def _none_of_jobs(scene: Scene) -> Text:
 
 
 def _no_job(scene: Scene) -> str:
-    return "no node knows it any more" if scene.job_asked else "looking for it"
+    return "no node that answers knows it" if scene.job_asked else "looking for it"
 
 
 # One queue

@@ -1,0 +1,107 @@
+"""What a survey makes of nodes that do not answer, or not as they should."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from fake_node import FakeNode, array, bulk
+from pydisque.errors import UnreachableError
+from pydisque.survey import JobList, Survey, find_job
+
+ID = b"D-0f3e2c18-000000000000000000000001-05a1"
+JOB = {
+    b"id": bulk(ID), b"queue": bulk(b"q"), b"state": bulk(b"queued"), b"ctime": b":1000000000\r\n",
+    b"delay": b":0\r\n", b"body": bulk(b"x"),
+}  # fmt: skip
+QUEUE = {
+    b"name": bulk(b"q"), b"len": b":1\r\n", b"age": b":9\r\n", b"idle": b":0\r\n",
+    b"blocked": b":0\r\n", b"import-from": array(), b"import-rate": b":0\r\n",
+    b"jobs-in": b":1\r\n", b"jobs-out": b":0\r\n", b"pause": bulk(b"none"),
+}  # fmt: skip
+
+
+def fields(of: dict[bytes, bytes]) -> bytes:
+    return array(*(part for name, value in of.items() for part in (bulk(name), value)))
+
+
+NOTHING = array(bulk(b"0"), array())
+HAVING_A_JOB = {
+    "INFO": bulk(b""), "JSCAN": NOTHING, "QSCAN": array(bulk(b"0"), array(bulk(b"q"))),
+    "QSTAT": fields(QUEUE), "QPEEK": array(array(bulk(b"q"), bulk(ID), bulk(b"x"))),
+    "SHOW": fields(JOB),
+}  # fmt: skip
+
+
+@pytest.fixture
+def nodes() -> Iterator[list[FakeNode]]:
+    """Two that know each other, by their addresses."""
+    with ExitStack() as stack:
+        pair = [stack.enter_context(FakeNode(**HAVING_A_JOB)) for _ in range(2)]
+        for node, other in zip(pair, reversed(pair), strict=True):
+            node.others = [(other.id, "127.0.0.1", other.port, 1)]
+        yield pair
+
+
+@pytest.fixture
+async def survey(nodes: list[FakeNode]) -> AsyncIterator[Survey]:
+    """Of both, after its first look."""
+    survey = Survey([nodes[0].address])
+    await survey.look()
+    assert len(survey.asked) == 2
+    yield survey
+    await survey.aclose()
+
+
+async def test_no_fellow_answers_in_the_place_of_a_node(nodes, survey):
+    """What one node is asked reaches no other, though it may be gone and its fellows are known."""
+    gone, fellow = nodes
+    [probe] = [probe for probe in survey.probes if probe.figures.id == gone.id]
+    gone.stop()
+    for _ in range(2):
+        with pytest.raises(UnreachableError):
+            await probe.client.qlen("q")
+    assert fellow.count("QLEN") == 0
+
+
+async def test_what_cannot_be_asked_is_not_taken_for_nothing(nodes, survey):
+    """While one node answers its word goes; when none does that is raised, and what was seen
+    before is kept."""
+    lists = [JobList(survey, b"q", state) for state in ("queued", "active")]
+
+    async def look(*, whole: bool) -> None:
+        survey.queues[b"q"].len += 1  # so that its jobs are asked for
+        for jobs in lists:
+            await jobs.look()
+            assert jobs.complete is whole
+        await survey.ask_oldest([b"q"])
+        found = await find_job(survey, ID)
+        assert found is not None
+
+    def is_there() -> bool:
+        return [job.id for job in lists[0].jobs] == [ID] and survey.queues[b"q"].oldest is not None
+
+    await look(whole=True)
+    assert is_there()
+    nodes[0].stop()
+    await look(whole=False)
+    assert is_there()
+    nodes[1].stop()
+    survey.queues[b"q"].len += 1
+    for question in (*(jobs.look() for jobs in lists), survey.ask_oldest([b"q"])):
+        with pytest.raises(UnreachableError, match="no node answered"):
+            await question
+    with pytest.raises(UnreachableError, match="no node answered"):
+        await find_job(survey, ID)
+    assert is_there()
+
+
+async def test_each_node_is_told_of_once(nodes, survey):
+    """When no node answers, what each met is said beside its name, and in its figures alone."""
+    for node in nodes:
+        node.stop()
+    with pytest.raises(UnreachableError, match=r"no node answered \(127\.0\.0\.1:\d+: [^()]+\)$"):
+        await survey.look()
+    assert not any("127.0.0.1" in node.error for node in survey.nodes)
