@@ -126,7 +126,7 @@ WORKER_LAYERS = [
 ]
 
 # The same for the survey, which may also import all of the client.
-SURVEY_LAYERS = ["figures", "census", "survey", "jobs", "metrics"]
+SURVEY_LAYERS = ["figures", "census", "probe", "absent", "survey", "jobs", "metrics"]
 
 # The same for the dashboard, which may also import all of the client and the survey.
 DASHBOARD_LAYERS = [

@@ -12,6 +12,7 @@ from functools import reduce
 from operator import or_
 from typing import Any, NamedTuple
 
+from pydisque.nodes import AVOID
 from pydisque.replies import InfoValue, QueueStats
 
 KEPT = 150
@@ -154,6 +155,18 @@ class NodeFigures:
     """Why it could not be asked, if it could not."""
     info: Mapping[str, InfoValue] = field(default_factory=dict)
     """All it told of itself: what INFO says."""
+
+    @property
+    def state(self) -> str:
+        """How it is, in words: ``well``, or what is the matter."""
+        if self.error:
+            return "cannot be asked"
+        return "well" if self.priority < AVOID else "failed or leaving"
+
+    @property
+    def well(self) -> bool:
+        """Whether it can be asked, and is to be used."""
+        return not self.error and self.priority < AVOID
 
     def figure(self, name: str) -> Any:
         """One of them, or None."""

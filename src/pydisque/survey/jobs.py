@@ -15,7 +15,8 @@ from typing import Any
 
 from pydisque.replies import JobInfo, believed
 from pydisque.survey.census import SMALLEST, is_delayed, next_step
-from pydisque.survey.survey import SCAN_SECONDS, Probe, Survey
+from pydisque.survey.probe import Probe
+from pydisque.survey.survey import SCAN_SECONDS, Survey
 
 MOST = 100
 """Jobs of a queue that are shown."""

@@ -16,15 +16,15 @@ from typing import Any, NamedTuple, TypeVar
 
 from redis.exceptions import RedisError
 
-from pydisque.addresses import Address, parse_addresses
+from pydisque.addresses import parse_addresses
 from pydisque.async_client import AsyncClient
-from pydisque.async_line import AsyncLine
-from pydisque.async_transport import AsyncTransport
 from pydisque.errors import UnreachableError
 from pydisque.nodes import AVOID
 from pydisque.replies import QueueStats
+from pydisque.survey.absent import Absent
 from pydisque.survey.census import Census
 from pydisque.survey.figures import KEPT, NodeFigures, QueueFigures, Sample, total
+from pydisque.survey.probe import Probe, in_short
 
 T = TypeVar("T")
 
@@ -40,44 +40,6 @@ PAGE = 1000
 SCAN_SECONDS = 0.05
 """Of each look are spent on counting jobs."""
 
-DEADLINE = 2.0
-"""Seconds after which a node that says nothing is given up."""
-
-
-class _LoneTransport(AsyncTransport):
-    """Knows the nodes it was given, and learns of no fellow that it could go to instead."""
-
-    def learn(self, line: AsyncLine, hello: list[Any]) -> None:
-        super().learn(line, hello[:2])  # what it says of itself
-
-
-class _LoneClient(AsyncClient):
-    _make_transport = _LoneTransport
-
-
-class Probe:
-    """One node that is asked, by a client that goes to no other."""
-
-    def __init__(self, address: Address) -> None:
-        self.address = address
-        self.name = str(address)
-        self.client = _LoneClient(
-            [address.url], deadline=0, socket_timeout=DEADLINE, socket_connect_timeout=DEADLINE
-        )
-        self.figures = NodeFigures("", self.name)
-        self.failure: RedisError | None = None
-        """Why it could not be asked last; in short it is in the figures."""
-        self.census = Census()
-        self.cursor: int | bytes = 0
-        """Where the list of its queues goes on."""
-        self.listed = False
-        """Whether all of them were listed since the survey last began with them anew."""
-
-    def note(self, failure: RedisError | None) -> None:
-        """Keep why it could not be asked, or that it could."""
-        self.failure = failure
-        self.figures.error = "" if failure is None else _in_short(failure)
-
 
 class _Head(NamedTuple):
     """The job that is next in a queue."""
@@ -91,14 +53,9 @@ class _Head(NamedTuple):
 _UNKNOWN = _Head(None, None)
 
 
-def _in_short(failure: RedisError) -> str:
-    """What a node met, without which node that was."""
-    return str((isinstance(failure, UnreachableError) and failure.__cause__) or failure)
-
-
 def _unreachable(failures: Mapping[Probe, RedisError]) -> UnreachableError:
     """What to raise when this is all that came of asking nodes."""
-    met = "; ".join(f"{probe.name}: {_in_short(each)}" for probe, each in failures.items())
+    met = "; ".join(f"{probe.name}: {in_short(each)}" for probe, each in failures.items())
     error = UnreachableError(f"no node answered ({met})" if met else "no node is known yet")
     first = next(iter(failures.values()), None)
     error.__cause__ = (first and first.__cause__) or first
@@ -126,6 +83,7 @@ class Survey:
             counting: whether jobs are counted by state, see `QueueFigures.active`.
         """
         self._given = parse_addresses(nodes)
+        self._absent = Absent(self._given)
         self._budget = budget
         self._counting = counting
         self.probes: list[Probe] = []
@@ -148,8 +106,8 @@ class Survey:
 
     @property
     def nodes(self) -> list[NodeFigures]:
-        """What the nodes told last."""
-        return [probe.figures for probe in self.probes]
+        """What the nodes told last, also of those given that the others do not know."""
+        return [probe.figures for probe in (*self.probes, *self._absent.probes.values())]
 
     @property
     def asked(self) -> list[Probe]:
@@ -166,6 +124,15 @@ class Survey:
             RedisError: no node could be asked; its cause is what the first one met.
         """
         failed = await self._find()
+        asking = asyncio.create_task(self._absent.ask(self.probes))
+        try:
+            await self._look_at(failed)
+            await asking
+        finally:
+            asking.cancel()
+
+    async def _look_at(self, failed: list[Probe]) -> None:
+        """See all but the nodes that failed just now."""
         await asyncio.gather(*(self._inform(probe) for probe in self.probes if probe not in failed))
         asked = self.asked
         if not asked:
@@ -221,6 +188,7 @@ class Survey:
     async def aclose(self) -> None:
         """Hang up."""
         await asyncio.gather(*(probe.client.close() for probe in self.probes))
+        await self._absent.aclose()
 
     # Nodes
 

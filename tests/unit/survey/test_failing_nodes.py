@@ -105,3 +105,47 @@ async def test_each_node_is_told_of_once(nodes, survey):
     with pytest.raises(UnreachableError, match=r"no node answered \(127\.0\.0\.1:\d+: [^()]+\)$"):
         await survey.look()
     assert not any("127.0.0.1" in node.error for node in survey.nodes)
+
+
+# Nodes that were given, and that the others do not know
+
+
+async def looked(*addresses: str) -> dict[str, str]:
+    """What is the matter with each node, after a second look."""
+    survey = Survey(addresses)
+    try:
+        await survey.look()
+        await survey.look()
+        return {node.address: node.error for node in survey.nodes}
+    finally:
+        await survey.aclose()
+
+
+async def test_a_node_that_was_given_and_is_gone(nodes):
+    """It is told of as long as it is away, though its fellows have forgotten it."""
+    first, gone = nodes
+    first.others = []
+    gone.stop()
+    errors = await looked(first.address, gone.address)
+    assert errors[first.address] == ""
+    assert "refused" in errors[gone.address]
+
+
+async def test_a_node_of_another_system(nodes):
+    """That its queues are not among those shown is told, and it is asked for nothing more."""
+    first, stranger = nodes
+    first.others = stranger.others = []
+    errors = await looked(first.address, stranger.address)
+    assert errors == {
+        first.address: "",
+        stranger.address: "it is of another system, whose queues are not shown",
+    }
+    assert stranger.count("QSCAN") == 0
+
+
+async def test_a_node_given_by_two_names(nodes):
+    """It is shown once, and not asked twice for ever."""
+    first, other = nodes
+    errors = await looked(first.address, f"localhost:{first.port}", other.address)
+    assert errors == {first.address: "", other.address: ""}
+    assert first.count("HELLO") <= 6
