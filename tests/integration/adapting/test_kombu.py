@@ -87,6 +87,63 @@ def test_what_is_rejected_becomes_a_dead_letter(line, client, queue):
     assert DeadLetter.of_body(second.body).body == b"hello"
 
 
+NO_MESSAGES = [
+    b"hello",
+    b"[" * 100_000,
+    b'{"body": "x", "properties": {"body_encoding": "rot13"}}',
+    b'{"body": 5, "properties": {"body_encoding": "base64"}}',
+    b'{"body": "x", "properties": {"body_encoding": ["base64"]}}',
+    b'{"body": "x", "properties": {"delivery_info": 5}}',
+]
+
+
+@pytest.mark.parametrize("consuming", [True, False])
+def test_whatever_is_no_message_becomes_a_dead_letter(kombu, client, queue, consuming):
+    """However kombu stumbles over it, with a consumer or without: what comes behind it is had."""
+    for body in NO_MESSAGES:
+        client.add_job(queue, body)
+    with kombu.Producer() as producer:
+        producer.publish("good", routing_key=queue)
+    if consuming:
+        line = kombu.SimpleQueue(queue)
+        message = line.get(timeout=5)
+    else:
+        message = Queue(queue)(kombu.channel()).get()
+    assert message.payload == "good"
+    message.ack()
+    dead = until(
+        lambda: found if len(found := client.qpeek(f"{queue}:dead", 9)) == len(NO_MESSAGES) else 0
+    )
+    letters = [DeadLetter.of_body(job.body) for job in dead]
+    assert [letter.body for letter in letters] == NO_MESSAGES
+    assert all(letter.error.startswith("this is no message of kombu: ") for letter in letters)
+    assert not [job for job in client.iter_jobs(queue, reply="all") if job.state != b"acked"]
+
+
+def test_a_message_without_delivery_info_comes_again(line, client, queue):
+    """Whoever wrote it need not know of it."""
+    body = {"body": "1", "content-type": "application/json", "content-encoding": "utf-8"}
+    client.add_json(queue, body | {"properties": {"delivery_info": None}})
+    line.get(timeout=5).requeue()
+    message = line.get(timeout=5)
+    assert (message.payload, message.delivery_info) == (1, {"redelivered": True})
+    message.ack()
+
+
+def test_what_is_rejected_without_a_consumer_becomes_a_dead_letter(kombu, client, queue):
+    """And what is requeued comes again."""
+    bound = Queue(queue)(kombu.channel())
+    with kombu.Producer() as producer:
+        producer.publish("bad", routing_key=queue)
+    bound.get().requeue()
+    message = until(bound.get)
+    assert message.delivery_info["redelivered"]
+    message.reject()
+    [letter] = client.qpeek(f"{queue}:dead", 2)
+    assert DeadLetter.of_body(letter.body).error == "rejected"
+    assert bound.get() is None
+
+
 def test_what_nobody_acknowledged_goes_back(kombu, client, queue):
     """When the connection is closed, at once."""
     line = kombu.SimpleQueue(queue)

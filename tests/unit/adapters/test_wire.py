@@ -68,7 +68,21 @@ def test_arguments_of_the_client_win():
     assert Options().with_client({}, None).client == {}
 
 
-@pytest.mark.parametrize("body", [b"", b"hello", b"[1]", b'{"properties": 3}', b"\xff"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"hello",
+        b"[1]",
+        b'{"body": "", "properties": 3}',
+        b'{"body": null, "properties": {}}',
+        b'{"body": 5, "properties": {}}',
+        b'{"body": "", "properties": {}, "headers": "task"}',
+        b'{"body": "", "properties": {}, "content-type": 5}',
+        b'{"body": "", "properties": {"delivery_info": [1]}}',
+        b"\xff",
+    ],
+)
 def test_what_is_no_message_is_told(body):
     """Somebody else's job in a queue of Celery's."""
     with pytest.raises(ValueError, match=r".+"):

@@ -7,6 +7,7 @@ need to know of it.
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,11 @@ from pydisque.adapters.kombu.intake import Intake
 from pydisque.adapters.kombu.wire import decode, encode, job_options, priority_of
 from pydisque.adapters.steps import Steps
 from pydisque.client import ReceivedJob
+from pydisque.dead_letters import DeadLetter, queue_for
 from pydisque.worker.handler import Dead, Retry
 from pydisque.worker.job import WorkerJob
+from pydisque.worker.verdict import text_of, trace_of
+from pydisque.worker.worker import MONTH
 
 if TYPE_CHECKING:
     from pydisque.adapters.kombu.transport import Transport
@@ -36,7 +40,7 @@ class QoS:
     def __init__(self, channel: Channel) -> None:
         """Have nothing in hand."""
         self._channel = channel
-        self._jobs: dict[str, WorkerJob | ReceivedJob] = {}
+        self._jobs: dict[str, WorkerJob] = {}
         self._prefetch_count = 0
 
     @property
@@ -50,7 +54,7 @@ class QoS:
         if not self._channel.closed:
             self._channel.intake.limit(count)
 
-    def append(self, job: WorkerJob | ReceivedJob, tag: str) -> None:
+    def append(self, job: WorkerJob, tag: str) -> None:
         """One more is in hand."""
         self._jobs[tag] = job
 
@@ -70,16 +74,14 @@ class QoS:
 
     def restore_unacked_once(self) -> None:
         """The channel ends: the intake has given back what it fetched, and here is the rest."""
-        got = [job for job in self._jobs.values() if isinstance(job, ReceivedJob)]
-        self._channel.client.put_back(got)
+        received = [job.received for job in self._jobs.values()]
+        self._channel.client.put_back([job for job in received if isinstance(job, ReceivedJob)])
         self._jobs.clear()
 
     def _end(self, tag: str, outcome: Retry | Dead | None) -> None:
         job = self._jobs.pop(tag, None)
-        if isinstance(job, WorkerJob):
-            self._channel.intake.box.answer(job, outcome)
-        elif job is not None:
-            _ = job.nack() if isinstance(outcome, Retry) else job.ack()
+        if job is not None:
+            self._channel.answer(job, outcome)
 
 
 _Base: Any = virtual.Channel  # kombu says little of its types
@@ -220,37 +222,65 @@ class Channel(_Base):
         if callback is None:  # its consumer was cancelled a moment ago
             intake.give_back(job)
             return
+        message = self._lend(job, no_ack=queue in self._no_ack)
+        if message is not None:
+            callback(message)
+
+    def _lend(self, job: WorkerJob, *, no_ack: bool) -> Any:
+        """The message that a job is, in hand from now on; None, and a dead letter, if it is none.
+
+        Kombu checks nothing of a message, so what is wrong with one shows as any kind of error.
+        """
         try:
-            message = self._message(job.body, job.id, job.attempt)
-        except ValueError as error:
-            intake.box.answer(job, Dead(str(error)))
-            return
-        if queue in self._no_ack:
-            intake.box.answer(job, None)
+            message = self._message(job)
+        except Exception as error:  # noqa: BLE001
+            self.answer(job, Dead(f"this is no message of kombu: {text_of(error)}"))
+            return None
+        if no_ack:
+            self.answer(job, None)
         else:
             self.qos.append(job, message.delivery_tag)
-        callback(message)
+        return message
 
-    def _message(self, body: bytes, job_id: str, attempt: int) -> Any:
-        payload = decode(body)
+    def _message(self, job: WorkerJob) -> Any:
+        payload = decode(job.body)
         properties = payload["properties"]
-        properties["delivery_tag"] = f"{job_id}.{attempt}"
-        if attempt > 1:
-            properties.setdefault("delivery_info", {})["redelivered"] = True
+        properties["delivery_tag"] = f"{job.id}.{job.attempt}"
+        if job.attempt > 1:
+            properties["delivery_info"] = {**(properties.get("delivery_info") or {}), **_AGAIN}
         return self.Message(payload, channel=self)
 
     def basic_get(self, queue: str, no_ack: bool = False, **_: Any) -> Any:
         """One message that waits, or None; nobody renews its lease."""
         names = self._steps(queue).of(queue)
-        for job in self.client.get_jobs(names, nohang=True):
-            attempt = 1 + (job.nacks or 0) + (job.additional_deliveries or 0)
-            message = self._message(job.body, job.id.decode(), attempt)
-            if no_ack:
-                job.ack()
-            else:
-                self.qos.append(job, message.delivery_tag)
-            return message
+        while got := self.client.get_jobs(names, nohang=True):
+            job = WorkerJob(*got[0])
+            job.received = got[0]
+            message = self._lend(job, no_ack=no_ack)
+            if message is not None:
+                return message
         return None
+
+    def answer(self, job: WorkerJob, outcome: Retry | Dead | None) -> None:
+        """How a job ended: the intake tells of those that it fetched, and here is the rest."""
+        got = job.received
+        if not isinstance(got, ReceivedJob):
+            self.intake.box.answer(job, outcome)
+        elif isinstance(outcome, Retry):
+            got.nack()
+        else:
+            if isinstance(outcome, Dead):
+                self._bury(job, outcome)
+            got.ack()
+
+    def _bury(self, job: WorkerJob, why: Dead) -> None:
+        if self._options.dead_letters:
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            letter = DeadLetter(
+                job.queue, job.first_id, job.nacks, job.additional_deliveries, str(why),
+                trace_of(why), now, job.body, job.headers,
+            )  # fmt: skip
+            self.client.add_job(queue_for(job.queue), letter.to_body(), ttl=MONTH)
 
     def _get(self, queue: str, timeout: float | None = None) -> Any:
         raise Empty
@@ -279,3 +309,4 @@ class Channel(_Base):
 
 
 _NO_STEPS = Steps()
+_AGAIN = {"redelivered": True}

@@ -60,9 +60,22 @@ def decode(body: bytes) -> dict[str, Any]:
         ValueError: It is none.
     """
     message = json.loads(body)
-    if not isinstance(message, dict) or not isinstance(message.get("properties"), dict):
-        raise ValueError("this is no message of kombu")  # noqa: TRY004 - of what it says
+    if not isinstance(message, dict):
+        raise ValueError("it is no JSON object")  # noqa: TRY004 - of what it says
+    for name, kind in _NEEDED.items():
+        if not isinstance(message.get(name), kind):
+            raise ValueError(f"it has no {name}")  # noqa: TRY004
+    for parts, kinds in ((message, _OPTIONAL), (message["properties"], _PROPERTIES)):
+        for name, kind in kinds.items():
+            if not isinstance(parts.get(name), kind | None):
+                raise ValueError(f"its {name} is none")  # noqa: TRY004
     return message
+
+
+# What kombu and Celery take for granted; where it is not so they find out late, and may end.
+_NEEDED = {"properties": dict, "body": str}
+_OPTIONAL = {"headers": dict, "content-type": str, "content-encoding": str}
+_PROPERTIES = {"delivery_info": dict, "body_encoding": str}
 
 
 def job_options(message: Mapping[str, Any], options: Options, now: float) -> dict[str, Any]:
