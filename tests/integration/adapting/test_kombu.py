@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -128,6 +129,37 @@ def test_a_message_without_delivery_info_comes_again(line, client, queue):
     message = line.get(timeout=5)
     assert (message.payload, message.delivery_info) == (1, {"redelivered": True})
     message.ack()
+
+
+def test_what_ends_its_consumers_becomes_a_dead_letter(server, client, queue):
+    """Its deliveries are counted though each consumer closed its connection in the end."""
+    for body in ("bad", "good"):
+        with connection(*server.addresses) as kombu, kombu.Producer() as producer:
+            producer.publish(body, routing_key=queue)
+    heard = []
+
+    def hear(body, message):
+        heard.append(body)
+        if body == "bad":
+            raise KeyError(body)
+        message.ack()
+
+    def consume():
+        options = {"max_additional_deliveries": 1, "retry": 1}
+        with (
+            connection(*server.addresses, **options) as kombu,
+            kombu.Consumer(Queue(queue), callbacks=[hear], prefetch_count=1),
+        ):
+            kombu.drain_events(timeout=0.5)
+
+    def is_dead():
+        with contextlib.suppress(KeyError, TimeoutError):
+            consume()
+        return client.qpeek(f"{queue}:dead", 1)
+
+    [letter] = until(is_dead, 20)
+    assert "ended its workers" in DeadLetter.of_body(letter.body).error
+    assert sorted(heard) == ["bad", "bad", "good"]
 
 
 def test_what_is_rejected_without_a_consumer_becomes_a_dead_letter(kombu, client, queue):

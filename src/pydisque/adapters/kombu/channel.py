@@ -223,8 +223,13 @@ class Channel(_Base):
             intake.give_back(job)
             return
         message = self._lend(job, no_ack=queue in self._no_ack)
-        if message is not None:
+        if message is None:
+            return
+        try:
             callback(message)
+        except Exception:
+            intake.box.let_go(job)
+            raise
 
     def _lend(self, job: WorkerJob, *, no_ack: bool) -> Any:
         """The message that a job is, in hand from now on; None, and a dead letter, if it is none.

@@ -114,6 +114,14 @@ class Box:
         """It will not be answered for."""
         self._taken.discard(job)
 
+    def let_go(self, job: WorkerJob) -> None:
+        """Its consumer stumbled over it: it comes again when its lease is over.
+
+        Were it given back when the consumer ends, no delivery would be counted, and a message that
+        ends every consumer would do so for ever.
+        """
+        job.lost = True
+
     # What the core asks
 
     def start(self, report: Report) -> None:
