@@ -9,6 +9,7 @@ from pydisque.adapters.kombu.wire import (
     Options,
     decode,
     encode,
+    growing,
     job_options,
     nodes_of,
     safe_url,
@@ -93,6 +94,12 @@ def test_a_message_comes_back_as_it_was():
     """Text included that is not ASCII."""
     whole = message(priority=3) | {"body": "größer"}
     assert decode(encode(whole)) == whole
+
+
+def test_pauses_grow_and_end_in_time():
+    """They are as long together as they may be, and none is long by itself."""
+    assert list(growing(3)) == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 0.5])
+    assert list(growing(0)) == []
 
 
 @pytest.mark.parametrize(

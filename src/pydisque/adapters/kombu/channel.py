@@ -6,6 +6,8 @@ need to know of it.
 
 from __future__ import annotations
 
+import logging
+import sys
 import time
 from datetime import UTC, datetime
 from queue import Empty
@@ -16,10 +18,11 @@ from kombu.transport.base import to_rabbitmq_queue_arguments
 
 from pydisque.adapters.kombu.bindings import LASTS, Binding
 from pydisque.adapters.kombu.intake import Intake
-from pydisque.adapters.kombu.wire import decode, encode, job_options, priority_of
+from pydisque.adapters.kombu.wire import decode, encode, growing, job_options, priority_of
 from pydisque.adapters.steps import Steps
 from pydisque.client import ReceivedJob
 from pydisque.dead_letters import DeadLetter, queue_for
+from pydisque.errors import PausedError
 from pydisque.worker.handler import Dead, Retry
 from pydisque.worker.job import WorkerJob
 from pydisque.worker.verdict import text_of, trace_of
@@ -27,6 +30,8 @@ from pydisque.worker.worker import MONTH
 
 if TYPE_CHECKING:
     from pydisque.adapters.kombu.transport import Transport
+
+logger = logging.getLogger("pydisque.adapters.kombu")
 
 MAX_PRIORITY = "x-max-priority"
 
@@ -116,11 +121,48 @@ class Channel(_Base):
     # Produce
 
     def _put(self, queue: str, message: dict[str, Any], **_: Any) -> None:
+        try:
+            self._add(queue, message)
+        except PausedError as error:
+            if not _in_a_task():
+                raise
+            self._outlast(error, queue, message)
+
+    def _add(self, queue: str, message: dict[str, Any]) -> None:
         given = job_options(message, self._options, time.time())
         if queue in self._bindings.passing:
             given["ttl"] = LASTS
-        name = self._steps(queue).queue_for(queue, priority_of(message))
-        self.client.add_job(name, encode(message), **given)
+        self.client.add_job(self._name(queue, message), encode(message), **given)
+
+    def _outlast(self, paused: PausedError, queue: str, message: dict[str, Any]) -> None:
+        """Wait until a queue is resumed; if that takes too long the message is a dead letter.
+
+        A task that is told of a pause as it retries itself, or sends the next one of its chain,
+        ends, and with it what it was about to send.
+        """
+        for pause in growing(self._options.paused_wait):
+            try:
+                time.sleep(pause)
+            except BaseException:  # the task's time is over
+                self._keep(paused, queue, message)
+                raise
+            try:
+                self._add(queue, message)
+            except PausedError:
+                continue
+            return
+        self._keep(paused, queue, message)
+
+    def _keep(self, paused: PausedError, queue: str, message: dict[str, Any]) -> None:
+        if not self._options.dead_letters:
+            raise paused
+        name = self._name(queue, message)
+        why = "not sent, as the queue was paused in input"
+        letter = self._file(DeadLetter(name, "", 0, 0, why, "", _now(), encode(message)))
+        logger.error("a message of %s: %s, its dead letter is %s", name, why, letter)
+
+    def _name(self, queue: str, message: dict[str, Any]) -> str:
+        return self._steps(queue).queue_for(queue, priority_of(message))
 
     def _put_fanout(
         self, exchange: str, message: dict[str, Any], routing_key: str, **kwargs: Any
@@ -280,12 +322,15 @@ class Channel(_Base):
 
     def _bury(self, job: WorkerJob, why: Dead) -> None:
         if self._options.dead_letters:
-            now = datetime.now(UTC).isoformat(timespec="seconds")
             letter = DeadLetter(
                 job.queue, job.first_id, job.nacks, job.additional_deliveries, str(why),
-                trace_of(why), now, job.body, job.headers,
+                trace_of(why), _now(), job.body, job.headers,
             )  # fmt: skip
-            self.client.add_job(queue_for(job.queue), letter.to_body(), ttl=MONTH)
+            self._file(letter)
+
+    def _file(self, letter: DeadLetter) -> str:
+        added = self.client.add_job(queue_for(letter.queue), letter.to_body(), ttl=MONTH)
+        return added.decode()
 
     def _get(self, queue: str, timeout: float | None = None) -> Any:
         raise Empty
@@ -315,3 +360,16 @@ class Channel(_Base):
 
 _NO_STEPS = Steps()
 _AGAIN = {"redelivered": True}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _in_a_task() -> bool:
+    """Whether a task of Celery's runs in this thread, also one that called another as a function.
+
+    Who uses kombu without Celery has no tasks, and need not have Celery either.
+    """
+    state = sys.modules.get("celery._state")
+    return state is not None and state.get_current_worker_task() is not None

@@ -8,7 +8,7 @@ at a clock.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from math import floor
@@ -33,6 +33,9 @@ class Options:
     """Whether what a worker rejects becomes a dead letter; else it is dropped."""
     max_additional_deliveries: int | None = 20
     """A message delivered so many times more without an answer is a dead letter; None: never."""
+    paused_wait: float = 10
+    """Seconds for which a task waits to send something into a queue that is paused in input; then
+    what it sends becomes a dead letter. Who is no task is told of the pause at once."""
     client: Mapping[str, Any] = field(default_factory=dict)
     """Further arguments of `Client`."""
 
@@ -129,6 +132,15 @@ def priority_of(message: Mapping[str, Any]) -> int:
         return max(0, int(message["properties"]["priority"]))
     except (KeyError, TypeError, ValueError):
         return 0
+
+
+def growing(seconds: float, first: float = 0.1, longest: float = 1.0) -> Iterator[float]:
+    """Pauses, each twice as long as the one before, until they are so many seconds together."""
+    pause = first
+    while seconds > 0:
+        yield min(pause, seconds)
+        seconds -= pause
+        pause = min(2 * pause, longest)
 
 
 def nodes_of(urls: Iterable[str], port: int) -> list[str]:
