@@ -11,6 +11,7 @@ import warnings
 
 import pytest
 from kombu import Connection, Exchange, Queue
+from kombu.common import Broadcast
 from kombu.exceptions import OperationalError
 
 from certificates import issue
@@ -250,6 +251,26 @@ def test_everybody_gets_what_is_broadcast(server, queue):
         with pytest.raises(socket.timeout):
             two.drain_events(timeout=0.2)
     assert heard == [(0, "hear"), (1, "hear"), (0, "again")]
+
+
+@pytest.mark.parametrize(
+    ("declared", "life"),
+    [({}, 1000), ({"expires": 70, "message_ttl": 5000}, 1000), ({"expires": 70}, 70)],
+)
+def test_what_is_broadcast_waits_for_a_busy_consumer(server, client, queue, declared, life):
+    """As long as any message, or as the queue declares; not as long as an announcement."""
+    address = server.addresses[0]
+    broadcast = Broadcast(queue, queue=f"{queue}-mine", **declared)
+    with (
+        connection(address) as listener,
+        listener.Consumer(broadcast, prefetch_count=1),
+        connection(address, ttl=1000) as speaker,
+        speaker.Producer() as producer,
+    ):
+        for number in range(3):
+            producer.publish(number, exchange=broadcast.exchange)
+        jobs = list(client.iter_jobs(broadcast.name, reply="all"))
+    assert [life - 5 <= job.ttl <= life for job in jobs] == [True] * 3
 
 
 def test_keys_are_matched(kombu, queue):

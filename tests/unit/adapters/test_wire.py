@@ -11,6 +11,7 @@ from pydisque.adapters.kombu.wire import (
     encode,
     growing,
     job_options,
+    life_in,
     nodes_of,
     safe_url,
 )
@@ -48,6 +49,18 @@ def test_a_message_that_expires_has_that_life():
     assert job_options(message(expiration="90500"), Options(), NOW)["ttl"] == 90
     assert job_options(message(expiration="1"), Options(), NOW)["ttl"] == 1
     assert job_options(message(expiration="x"), Options(ttl=7), NOW)["ttl"] == 7
+
+
+def test_a_queue_may_shorten_the_lives_of_its_messages():
+    """As it was declared, in milliseconds; it makes none longer."""
+    assert life_in({"x-expires": 10_000}) == 10
+    assert life_in({"x-expires": 10_000, "x-message-ttl": 300_000}) == 300
+    assert life_in({"x-expires": 1}) == 1
+    assert life_in({"x-expires": None, "x-max-priority": 3}) is None
+    assert job_options(message(), Options(ttl=90), NOW, 10)["ttl"] == 10
+    assert job_options(message(), Options(ttl=90), NOW, 300)["ttl"] == 90
+    assert job_options(message(expiration="7000"), Options(), NOW, 10)["ttl"] == 7
+    assert job_options(message("2023-11-14T22:14:20Z"), Options(), NOW, 10)["ttl"] == 70
 
 
 def test_a_task_that_expires_is_its_workers_business():

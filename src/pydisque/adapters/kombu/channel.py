@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from kombu.transport import virtual
 from kombu.transport.base import to_rabbitmq_queue_arguments
 
-from pydisque.adapters.kombu.bindings import LASTS, Binding
+from pydisque.adapters.kombu.bindings import Binding
 from pydisque.adapters.kombu.intake import Intake
-from pydisque.adapters.kombu.wire import decode, encode, growing, job_options, priority_of
+from pydisque.adapters.kombu.wire import decode, encode, growing, job_options, life_in, priority_of
 from pydisque.adapters.steps import Steps
 from pydisque.client import ReceivedJob
 from pydisque.dead_letters import DeadLetter, queue_for
@@ -129,9 +129,8 @@ class Channel(_Base):
             self._outlast(error, queue, message)
 
     def _add(self, queue: str, message: dict[str, Any]) -> None:
-        given = job_options(message, self._options, time.time())
-        if queue in self._bindings.passing:
-            given["ttl"] = LASTS
+        life = self._bindings.lives.get(queue)
+        given = job_options(message, self._options, time.time(), life)
         self.client.add_job(self._name(queue, message), encode(message), **given)
 
     def _outlast(self, paused: PausedError, queue: str, message: dict[str, Any]) -> None:
@@ -186,11 +185,12 @@ class Channel(_Base):
 
     def _new_queue(self, queue: str, **kwargs: Any) -> None:
         """Nothing is to be made; some of what is said of a queue is remembered."""
-        most = (kwargs.get("arguments") or {}).get(MAX_PRIORITY)
+        arguments = kwargs.get("arguments") or {}
+        most = arguments.get(MAX_PRIORITY)
         if most:
             self.connection.steps[queue] = Steps(range(1, min(int(most), self.max_priority) + 1))
         if kwargs.get("exclusive") or kwargs.get("auto_delete"):
-            self.connection.passing.add(queue)
+            self.connection.passing[queue] = life_in(arguments)
 
     def prepare_queue_arguments(self, arguments: Any, **kwargs: Any) -> Any:
         """What a queue is declared with, in RabbitMQ's words."""
@@ -198,7 +198,8 @@ class Channel(_Base):
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
         if queue in self.connection.passing:
-            self._bindings.announce(exchange, Binding(routing_key, pattern, queue))
+            life = self.connection.passing[queue]
+            self._bindings.announce(exchange, Binding(routing_key, pattern, queue, life))
             self.connection.keep_announced()
 
     def queue_delete(self, queue: str, **kwargs: Any) -> None:

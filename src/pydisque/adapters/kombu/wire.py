@@ -81,18 +81,22 @@ _OPTIONAL = {"headers": dict, "content-type": str, "content-encoding": str}
 _PROPERTIES = {"delivery_info": dict, "body_encoding": str}
 
 
-def job_options(message: Mapping[str, Any], options: Options, now: float) -> dict[str, Any]:
+def job_options(
+    message: Mapping[str, Any], options: Options, now: float, longest: int | None = None
+) -> dict[str, Any]:
     """What ADDJOB is to be given for a message.
 
     Args:
         message: The message.
         options: Those of the transport.
         now: Unix time in seconds.
+        longest: Seconds that it may live by what is said of its queue.
     """
     delay = delay_of(message, now)
+    life = min(life_of(message, options.ttl), longest or options.ttl)
     given: dict[str, Any] = {
         "retry": options.retry,
-        "ttl": life_of(message, options.ttl) + delay,
+        "ttl": life + delay,
         "replicate": options.replicate if options.retry else 1,
     }
     return given | {"delay": delay} if delay else given
@@ -124,6 +128,19 @@ def life_of(message: Mapping[str, Any], ttl: int) -> int:
         return max(1, int(message["properties"]["expiration"]) // 1000)
     except (KeyError, TypeError, ValueError):
         return ttl
+
+
+def life_in(arguments: Mapping[str, Any]) -> int | None:
+    """Seconds that messages of a queue live by what it was declared with, which is in milliseconds.
+
+    A queue that expires takes its messages with it, some time after its consumer is gone. No node
+    knows of consumers, and has them live as long from when they are sent. Those of remote control
+    and of events are declared like this, as nobody wants them later.
+    """
+    for name in ("x-message-ttl", "x-expires"):
+        if arguments.get(name):
+            return max(1, int(arguments[name]) // 1000)
+    return None
 
 
 def priority_of(message: Mapping[str, Any]) -> int:
