@@ -10,7 +10,7 @@ from kombu import Queue
 
 app = Celery("celery_app", broker=os.environ["BROKER_URL"])
 app.conf.update(
-    broker_transport_options={"retry": 2},
+    broker_transport_options={"retry": 2, "paused_wait": float(os.environ.get("PATIENCE", "10"))},
     task_ignore_result=True,
     task_acks_late=True,
     task_create_missing_queues=True,
@@ -42,6 +42,23 @@ def slow(seconds: float) -> None:
 @app.task
 def timed() -> None:
     note("timed", time.time())
+
+
+@app.task(acks_late=False)
+def step(number: int) -> None:
+    slow(0.5)
+    note("step", number)
+
+
+@app.task(bind=True, acks_late=False)
+def again(self) -> None:
+    note("again", self.request.retries)
+    if not self.request.retries:
+        time.sleep(0.5)
+        try:
+            raise self.retry(countdown=1)
+        finally:
+            note("sent")
 
 
 @app.task(bind=True, max_retries=3)

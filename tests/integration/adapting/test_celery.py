@@ -9,6 +9,7 @@ from collections import Counter
 
 import pytest
 
+from pydisque import PausedError, dead_letters
 from servers import until
 
 from .conftest import HERE
@@ -111,6 +112,57 @@ def test_a_worker_can_be_talked_to(program, work, noted, disque_client):
     noted(7)
     [letter] = disque_client.qpeek("celery:dead", 2)
     assert b"no.such.task" in letter.body
+
+
+def test_a_pause_is_outlasted_by_what_tasks_send(program, work, noted, disque_client):
+    """A task that retries itself, and the next one of a chain, run when the queue is resumed."""
+    work("-c", "2", "--pool", "threads")
+    (program.step.si(1) | program.step.si(2)).delay()
+    program.again.delay()
+    noted(1, "again")
+    noted(1, "begins")
+    disque_client.pause("celery", kw_in=True, kw_out=True)
+    noted(1, "step")
+    with pytest.raises(PausedError):
+        program.count.delay(1)  # who is no task is told
+    time.sleep(0.5)
+    disque_client.pause("celery", kw_none=True)
+    assert noted(2, "again") == ["again 0", "again 1"]
+    assert noted(2, "step") == ["step 1", "step 2"]
+    until(lambda: not in_hand(disque_client))
+
+
+def test_a_long_pause_makes_dead_letters(program, work, noted, disque_client):
+    """What tasks were to send can be put back when it is over; it is not sent by half."""
+    worker = work("-c", "2", "--pool", "prefork", PATIENCE="0.5")
+    (program.step.si(1) | program.step.si(2)).delay()
+    program.again.delay()
+    noted(1, "again")
+    noted(1, "begins")
+    disque_client.pause("celery", kw_in=True, kw_out=True)
+    noted(1, "sent")
+    until(lambda: disque_client.qlen("celery:dead") == 2)
+    assert worker.says("paused in input")
+    disque_client.pause("celery", kw_none=True)
+    letters = dead_letters.peek(disque_client, "celery:dead", 5)
+    dead_letters.replay(disque_client, letters)
+    assert noted(2, "again") == ["again 0", "again 1"]
+    assert noted(2, "step") == ["step 1", "step 2"]
+    until(lambda: not in_hand(disque_client))
+
+
+def test_a_time_limit_loses_nothing_that_a_task_was_to_send(program, work, noted, disque_client):
+    """It ends the wait for a paused queue, and what was to be sent is a dead letter."""
+    work("-c", "1", "--pool", "prefork")
+    program.again.apply_async(soft_time_limit=1)
+    noted(1, "again")
+    disque_client.pause("celery", kw_in=True)
+    noted(1, "sent")
+    [filed] = dead_letters.peek(disque_client, "celery:dead", 2)
+    assert filed.letter.queue == "celery"
+    disque_client.pause("celery", kw_none=True)
+    dead_letters.replay(disque_client, [filed])
+    assert noted(2, "again") == ["again 0", "again 1"]
 
 
 def test_a_worker_outlives_its_node(program, work, noted, node, monkeypatch):

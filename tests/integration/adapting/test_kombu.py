@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -10,6 +11,7 @@ import warnings
 
 import pytest
 from kombu import Connection, Exchange, Queue
+from kombu.common import Broadcast
 from kombu.exceptions import OperationalError
 
 from certificates import issue
@@ -87,6 +89,94 @@ def test_what_is_rejected_becomes_a_dead_letter(line, client, queue):
     assert DeadLetter.of_body(second.body).body == b"hello"
 
 
+NO_MESSAGES = [
+    b"hello",
+    b"[" * 100_000,
+    b'{"body": "x", "properties": {"body_encoding": "rot13"}}',
+    b'{"body": 5, "properties": {"body_encoding": "base64"}}',
+    b'{"body": "x", "properties": {"body_encoding": ["base64"]}}',
+    b'{"body": "x", "properties": {"delivery_info": 5}}',
+]
+
+
+@pytest.mark.parametrize("consuming", [True, False])
+def test_whatever_is_no_message_becomes_a_dead_letter(kombu, client, queue, consuming):
+    """However kombu stumbles over it, with a consumer or without: what comes behind it is had."""
+    for body in NO_MESSAGES:
+        client.add_job(queue, body)
+    with kombu.Producer() as producer:
+        producer.publish("good", routing_key=queue)
+    if consuming:
+        line = kombu.SimpleQueue(queue)
+        message = line.get(timeout=5)
+    else:
+        message = Queue(queue)(kombu.channel()).get()
+    assert message.payload == "good"
+    message.ack()
+    dead = until(
+        lambda: found if len(found := client.qpeek(f"{queue}:dead", 9)) == len(NO_MESSAGES) else 0
+    )
+    letters = [DeadLetter.of_body(job.body) for job in dead]
+    assert [letter.body for letter in letters] == NO_MESSAGES
+    assert all(letter.error.startswith("this is no message of kombu: ") for letter in letters)
+    assert not [job for job in client.iter_jobs(queue, reply="all") if job.state != b"acked"]
+
+
+def test_a_message_without_delivery_info_comes_again(line, client, queue):
+    """Whoever wrote it need not know of it."""
+    body = {"body": "1", "content-type": "application/json", "content-encoding": "utf-8"}
+    client.add_json(queue, body | {"properties": {"delivery_info": None}})
+    line.get(timeout=5).requeue()
+    message = line.get(timeout=5)
+    assert (message.payload, message.delivery_info) == (1, {"redelivered": True})
+    message.ack()
+
+
+def test_what_ends_its_consumers_becomes_a_dead_letter(server, client, queue):
+    """Its deliveries are counted though each consumer closed its connection in the end."""
+    for body in ("bad", "good"):
+        with connection(*server.addresses) as kombu, kombu.Producer() as producer:
+            producer.publish(body, routing_key=queue)
+    heard = []
+
+    def hear(body, message):
+        heard.append(body)
+        if body == "bad":
+            raise KeyError(body)
+        message.ack()
+
+    def consume():
+        options = {"max_additional_deliveries": 1, "retry": 1}
+        with (
+            connection(*server.addresses, **options) as kombu,
+            kombu.Consumer(Queue(queue), callbacks=[hear], prefetch_count=1),
+        ):
+            kombu.drain_events(timeout=0.5)
+
+    def is_dead():
+        with contextlib.suppress(KeyError, TimeoutError):
+            consume()
+        return client.qpeek(f"{queue}:dead", 1)
+
+    [letter] = until(is_dead, 20)
+    assert "ended its workers" in DeadLetter.of_body(letter.body).error
+    assert sorted(heard) == ["bad", "bad", "good"]
+
+
+def test_what_is_rejected_without_a_consumer_becomes_a_dead_letter(kombu, client, queue):
+    """And what is requeued comes again."""
+    bound = Queue(queue)(kombu.channel())
+    with kombu.Producer() as producer:
+        producer.publish("bad", routing_key=queue)
+    bound.get().requeue()
+    message = until(bound.get)
+    assert message.delivery_info["redelivered"]
+    message.reject()
+    [letter] = client.qpeek(f"{queue}:dead", 2)
+    assert DeadLetter.of_body(letter.body).error == "rejected"
+    assert bound.get() is None
+
+
 def test_what_nobody_acknowledged_goes_back(kombu, client, queue):
     """When the connection is closed, at once."""
     line = kombu.SimpleQueue(queue)
@@ -161,6 +251,26 @@ def test_everybody_gets_what_is_broadcast(server, queue):
         with pytest.raises(socket.timeout):
             two.drain_events(timeout=0.2)
     assert heard == [(0, "hear"), (1, "hear"), (0, "again")]
+
+
+@pytest.mark.parametrize(
+    ("declared", "life"),
+    [({}, 1000), ({"expires": 70, "message_ttl": 5000}, 1000), ({"expires": 70}, 70)],
+)
+def test_what_is_broadcast_waits_for_a_busy_consumer(server, client, queue, declared, life):
+    """As long as any message, or as the queue declares; not as long as an announcement."""
+    address = server.addresses[0]
+    broadcast = Broadcast(queue, queue=f"{queue}-mine", **declared)
+    with (
+        connection(address) as listener,
+        listener.Consumer(broadcast, prefetch_count=1),
+        connection(address, ttl=1000) as speaker,
+        speaker.Producer() as producer,
+    ):
+        for number in range(3):
+            producer.publish(number, exchange=broadcast.exchange)
+        jobs = list(client.iter_jobs(broadcast.name, reply="all"))
+    assert [life - 5 <= job.ttl <= life for job in jobs] == [True] * 3
 
 
 def test_keys_are_matched(kombu, queue):

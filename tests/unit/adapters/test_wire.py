@@ -9,7 +9,9 @@ from pydisque.adapters.kombu.wire import (
     Options,
     decode,
     encode,
+    growing,
     job_options,
+    life_in,
     nodes_of,
     safe_url,
 )
@@ -49,6 +51,18 @@ def test_a_message_that_expires_has_that_life():
     assert job_options(message(expiration="x"), Options(ttl=7), NOW)["ttl"] == 7
 
 
+def test_a_queue_may_shorten_the_lives_of_its_messages():
+    """As it was declared, in milliseconds; it makes none longer."""
+    assert life_in({"x-expires": 10_000}) == 10
+    assert life_in({"x-expires": 10_000, "x-message-ttl": 300_000}) == 300
+    assert life_in({"x-expires": 1}) == 1
+    assert life_in({"x-expires": None, "x-max-priority": 3}) is None
+    assert job_options(message(), Options(ttl=90), NOW, 10)["ttl"] == 10
+    assert job_options(message(), Options(ttl=90), NOW, 300)["ttl"] == 90
+    assert job_options(message(expiration="7000"), Options(), NOW, 10)["ttl"] == 7
+    assert job_options(message("2023-11-14T22:14:20Z"), Options(), NOW, 10)["ttl"] == 70
+
+
 def test_a_task_that_expires_is_its_workers_business():
     """Its job lives on, or the lease of a long task could not be renewed to its end."""
     task = message(expiration="60000") | {"headers": {"expires": "2023-11-14T22:14:20+00:00"}}
@@ -68,7 +82,21 @@ def test_arguments_of_the_client_win():
     assert Options().with_client({}, None).client == {}
 
 
-@pytest.mark.parametrize("body", [b"", b"hello", b"[1]", b'{"properties": 3}', b"\xff"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"hello",
+        b"[1]",
+        b'{"body": "", "properties": 3}',
+        b'{"body": null, "properties": {}}',
+        b'{"body": 5, "properties": {}}',
+        b'{"body": "", "properties": {}, "headers": "task"}',
+        b'{"body": "", "properties": {}, "content-type": 5}',
+        b'{"body": "", "properties": {"delivery_info": [1]}}',
+        b"\xff",
+    ],
+)
 def test_what_is_no_message_is_told(body):
     """Somebody else's job in a queue of Celery's."""
     with pytest.raises(ValueError, match=r".+"):
@@ -79,6 +107,12 @@ def test_a_message_comes_back_as_it_was():
     """Text included that is not ASCII."""
     whole = message(priority=3) | {"body": "größer"}
     assert decode(encode(whole)) == whole
+
+
+def test_pauses_grow_and_end_in_time():
+    """They are as long together as they may be, and none is long by itself."""
+    assert list(growing(3)) == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 0.5])
+    assert list(growing(0)) == []
 
 
 @pytest.mark.parametrize(

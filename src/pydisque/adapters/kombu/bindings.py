@@ -28,12 +28,18 @@ MOST = 10_000
 FRESH = 1.0
 
 
+Row = tuple[str, str | None, str]
+"""Of an exchange's table, as kombu has it: the routing key, its pattern and the queue."""
+
+
 class Binding(NamedTuple):
-    """A row of an exchange's table, as kombu has it."""
+    """What is announced of a queue."""
 
     routing_key: str
     pattern: str | None
     queue: str
+    life: int | None = None
+    """Seconds for which what is in the queue is of use; None: as long as anything."""
 
 
 class Bindings:
@@ -45,8 +51,8 @@ class Bindings:
         self._lock = threading.Lock()
         self._ours: dict[tuple[str, Binding], list[bytes]] = {}
         self._seen: dict[str, tuple[float, list[Binding]]] = {}
-        self.passing: set[str] = set()
-        """Queues that others have announced: what is put into them is soon of no use."""
+        self.lives: dict[str, int | None] = {}
+        """The queues that others have announced, and the lives of their messages."""
 
     def announce(self, exchange: str, binding: Binding) -> None:
         """Tell others of a binding of ours.
@@ -81,20 +87,20 @@ class Bindings:
             for exchange, binding in list(self._ours):
                 self._add(exchange, binding)
 
-    def table(self, exchange: str, *, fresh: bool) -> list[Binding]:
+    def table(self, exchange: str, *, fresh: bool) -> list[Row]:
         """All bindings announced for an exchange.
 
         Raises:
             redis.exceptions.RedisError: No node answered.
         """
         when, known = self._seen.get(exchange, (0.0, []))
-        if not fresh and monotonic() - when < FRESH:
-            return known
-        jobs = self._client.qpeek(_queue_of(exchange), MOST)
-        found = list(dict.fromkeys(Binding(*json.loads(job.body)) for job in jobs))
-        self._seen[exchange] = monotonic(), found
-        self.passing = {binding.queue for _, table in self._seen.values() for binding in table}
-        return found
+        if fresh or monotonic() - when >= FRESH:
+            jobs = self._client.qpeek(_queue_of(exchange), MOST)
+            known = list(dict.fromkeys(Binding(*json.loads(job.body)) for job in jobs))
+            self._seen[exchange] = monotonic(), known
+            everything = [each for _, bindings in self._seen.values() for each in bindings]
+            self.lives = {each.queue: each.life for each in everything}
+        return [binding[:3] for binding in known]
 
     def _add(self, exchange: str, binding: Binding) -> None:
         job_id = self._client.add_job(_queue_of(exchange), json.dumps(binding), ttl=LASTS)

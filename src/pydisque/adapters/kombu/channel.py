@@ -6,23 +6,32 @@ need to know of it.
 
 from __future__ import annotations
 
+import logging
+import sys
 import time
+from datetime import UTC, datetime
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 from kombu.transport import virtual
 from kombu.transport.base import to_rabbitmq_queue_arguments
 
-from pydisque.adapters.kombu.bindings import LASTS, Binding
+from pydisque.adapters.kombu.bindings import Binding
 from pydisque.adapters.kombu.intake import Intake
-from pydisque.adapters.kombu.wire import decode, encode, job_options, priority_of
+from pydisque.adapters.kombu.wire import decode, encode, growing, job_options, life_in, priority_of
 from pydisque.adapters.steps import Steps
 from pydisque.client import ReceivedJob
+from pydisque.dead_letters import DeadLetter, queue_for
+from pydisque.errors import PausedError
 from pydisque.worker.handler import Dead, Retry
 from pydisque.worker.job import WorkerJob
+from pydisque.worker.verdict import text_of, trace_of
+from pydisque.worker.worker import MONTH
 
 if TYPE_CHECKING:
     from pydisque.adapters.kombu.transport import Transport
+
+logger = logging.getLogger("pydisque.adapters.kombu")
 
 MAX_PRIORITY = "x-max-priority"
 
@@ -36,7 +45,7 @@ class QoS:
     def __init__(self, channel: Channel) -> None:
         """Have nothing in hand."""
         self._channel = channel
-        self._jobs: dict[str, WorkerJob | ReceivedJob] = {}
+        self._jobs: dict[str, WorkerJob] = {}
         self._prefetch_count = 0
 
     @property
@@ -50,7 +59,7 @@ class QoS:
         if not self._channel.closed:
             self._channel.intake.limit(count)
 
-    def append(self, job: WorkerJob | ReceivedJob, tag: str) -> None:
+    def append(self, job: WorkerJob, tag: str) -> None:
         """One more is in hand."""
         self._jobs[tag] = job
 
@@ -70,16 +79,14 @@ class QoS:
 
     def restore_unacked_once(self) -> None:
         """The channel ends: the intake has given back what it fetched, and here is the rest."""
-        got = [job for job in self._jobs.values() if isinstance(job, ReceivedJob)]
-        self._channel.client.put_back(got)
+        received = [job.received for job in self._jobs.values()]
+        self._channel.client.put_back([job for job in received if isinstance(job, ReceivedJob)])
         self._jobs.clear()
 
     def _end(self, tag: str, outcome: Retry | Dead | None) -> None:
         job = self._jobs.pop(tag, None)
-        if isinstance(job, WorkerJob):
-            self._channel.intake.box.answer(job, outcome)
-        elif job is not None:
-            _ = job.nack() if isinstance(outcome, Retry) else job.ack()
+        if job is not None:
+            self._channel.answer(job, outcome)
 
 
 _Base: Any = virtual.Channel  # kombu says little of its types
@@ -114,11 +121,47 @@ class Channel(_Base):
     # Produce
 
     def _put(self, queue: str, message: dict[str, Any], **_: Any) -> None:
-        given = job_options(message, self._options, time.time())
-        if queue in self._bindings.passing:
-            given["ttl"] = LASTS
-        name = self._steps(queue).queue_for(queue, priority_of(message))
-        self.client.add_job(name, encode(message), **given)
+        try:
+            self._add(queue, message)
+        except PausedError as error:
+            if not _in_a_task():
+                raise
+            self._outlast(error, queue, message)
+
+    def _add(self, queue: str, message: dict[str, Any]) -> None:
+        life = self._bindings.lives.get(queue)
+        given = job_options(message, self._options, time.time(), life)
+        self.client.add_job(self._name(queue, message), encode(message), **given)
+
+    def _outlast(self, paused: PausedError, queue: str, message: dict[str, Any]) -> None:
+        """Wait until a queue is resumed; if that takes too long the message is a dead letter.
+
+        A task that is told of a pause as it retries itself, or sends the next one of its chain,
+        ends, and with it what it was about to send.
+        """
+        for pause in growing(self._options.paused_wait):
+            try:
+                time.sleep(pause)
+            except BaseException:  # the task's time is over
+                self._keep(paused, queue, message)
+                raise
+            try:
+                self._add(queue, message)
+            except PausedError:
+                continue
+            return
+        self._keep(paused, queue, message)
+
+    def _keep(self, paused: PausedError, queue: str, message: dict[str, Any]) -> None:
+        if not self._options.dead_letters:
+            raise paused
+        name = self._name(queue, message)
+        why = "not sent, as the queue was paused in input"
+        letter = self._file(DeadLetter(name, "", 0, 0, why, "", _now(), encode(message)))
+        logger.error("a message of %s: %s, its dead letter is %s", name, why, letter)
+
+    def _name(self, queue: str, message: dict[str, Any]) -> str:
+        return self._steps(queue).queue_for(queue, priority_of(message))
 
     def _put_fanout(
         self, exchange: str, message: dict[str, Any], routing_key: str, **kwargs: Any
@@ -142,11 +185,12 @@ class Channel(_Base):
 
     def _new_queue(self, queue: str, **kwargs: Any) -> None:
         """Nothing is to be made; some of what is said of a queue is remembered."""
-        most = (kwargs.get("arguments") or {}).get(MAX_PRIORITY)
+        arguments = kwargs.get("arguments") or {}
+        most = arguments.get(MAX_PRIORITY)
         if most:
             self.connection.steps[queue] = Steps(range(1, min(int(most), self.max_priority) + 1))
         if kwargs.get("exclusive") or kwargs.get("auto_delete"):
-            self.connection.passing.add(queue)
+            self.connection.passing[queue] = life_in(arguments)
 
     def prepare_queue_arguments(self, arguments: Any, **kwargs: Any) -> Any:
         """What a queue is declared with, in RabbitMQ's words."""
@@ -154,7 +198,8 @@ class Channel(_Base):
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
         if queue in self.connection.passing:
-            self._bindings.announce(exchange, Binding(routing_key, pattern, queue))
+            life = self.connection.passing[queue]
+            self._bindings.announce(exchange, Binding(routing_key, pattern, queue, life))
             self.connection.keep_announced()
 
     def queue_delete(self, queue: str, **kwargs: Any) -> None:
@@ -220,37 +265,73 @@ class Channel(_Base):
         if callback is None:  # its consumer was cancelled a moment ago
             intake.give_back(job)
             return
-        try:
-            message = self._message(job.body, job.id, job.attempt)
-        except ValueError as error:
-            intake.box.answer(job, Dead(str(error)))
+        message = self._lend(job, no_ack=queue in self._no_ack)
+        if message is None:
             return
-        if queue in self._no_ack:
-            intake.box.answer(job, None)
+        try:
+            callback(message)
+        except Exception:
+            intake.box.let_go(job)
+            raise
+
+    def _lend(self, job: WorkerJob, *, no_ack: bool) -> Any:
+        """The message that a job is, in hand from now on; None, and a dead letter, if it is none.
+
+        Kombu checks nothing of a message, so what is wrong with one shows as any kind of error.
+        """
+        try:
+            message = self._message(job)
+        except Exception as error:  # noqa: BLE001
+            self.answer(job, Dead(f"this is no message of kombu: {text_of(error)}"))
+            return None
+        if no_ack:
+            self.answer(job, None)
         else:
             self.qos.append(job, message.delivery_tag)
-        callback(message)
+        return message
 
-    def _message(self, body: bytes, job_id: str, attempt: int) -> Any:
-        payload = decode(body)
+    def _message(self, job: WorkerJob) -> Any:
+        payload = decode(job.body)
         properties = payload["properties"]
-        properties["delivery_tag"] = f"{job_id}.{attempt}"
-        if attempt > 1:
-            properties.setdefault("delivery_info", {})["redelivered"] = True
+        properties["delivery_tag"] = f"{job.id}.{job.attempt}"
+        if job.attempt > 1:
+            properties["delivery_info"] = {**(properties.get("delivery_info") or {}), **_AGAIN}
         return self.Message(payload, channel=self)
 
     def basic_get(self, queue: str, no_ack: bool = False, **_: Any) -> Any:
         """One message that waits, or None; nobody renews its lease."""
         names = self._steps(queue).of(queue)
-        for job in self.client.get_jobs(names, nohang=True):
-            attempt = 1 + (job.nacks or 0) + (job.additional_deliveries or 0)
-            message = self._message(job.body, job.id.decode(), attempt)
-            if no_ack:
-                job.ack()
-            else:
-                self.qos.append(job, message.delivery_tag)
-            return message
+        while got := self.client.get_jobs(names, nohang=True):
+            job = WorkerJob(*got[0])
+            job.received = got[0]
+            message = self._lend(job, no_ack=no_ack)
+            if message is not None:
+                return message
         return None
+
+    def answer(self, job: WorkerJob, outcome: Retry | Dead | None) -> None:
+        """How a job ended: the intake tells of those that it fetched, and here is the rest."""
+        got = job.received
+        if not isinstance(got, ReceivedJob):
+            self.intake.box.answer(job, outcome)
+        elif isinstance(outcome, Retry):
+            got.nack()
+        else:
+            if isinstance(outcome, Dead):
+                self._bury(job, outcome)
+            got.ack()
+
+    def _bury(self, job: WorkerJob, why: Dead) -> None:
+        if self._options.dead_letters:
+            letter = DeadLetter(
+                job.queue, job.first_id, job.nacks, job.additional_deliveries, str(why),
+                trace_of(why), _now(), job.body, job.headers,
+            )  # fmt: skip
+            self._file(letter)
+
+    def _file(self, letter: DeadLetter) -> str:
+        added = self.client.add_job(queue_for(letter.queue), letter.to_body(), ttl=MONTH)
+        return added.decode()
 
     def _get(self, queue: str, timeout: float | None = None) -> Any:
         raise Empty
@@ -279,3 +360,17 @@ class Channel(_Base):
 
 
 _NO_STEPS = Steps()
+_AGAIN = {"redelivered": True}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _in_a_task() -> bool:
+    """Whether a task of Celery's runs in this thread, also one that called another as a function.
+
+    Who uses kombu without Celery has no tasks, and need not have Celery either.
+    """
+    state = sys.modules.get("celery._state")
+    return state is not None and state.get_current_worker_task() is not None

@@ -13,6 +13,7 @@ import contextlib
 import os
 import select
 import socket
+import sys
 import threading
 import weakref
 from collections import deque
@@ -39,8 +40,10 @@ from pydisque.worker.worker import MONTH
 # Messages fetched ahead of a consumer that sets no limit.
 UNLIMITED = 500
 
-# So many at once as no consumer has: what waits here is never given back as too much.
-_MANY = 1 << 30
+# How many jobs the core believes to run at once. It gives back what waits beyond those when their
+# worker turns out to be slow. Here kombu's prefetch count alone says how many may wait, so there
+# are never any beyond.
+NEVER_TOO_MANY = sys.maxsize
 
 
 class Bell:
@@ -85,6 +88,9 @@ class Bell:
 class Box:
     """What was fetched for one channel: an executor that begins a job when it is asked to."""
 
+    _report: Report
+    """Whom to tell how a job ended; the core says so by `start`, before it puts anything in."""
+
     def __init__(self, bell: Bell) -> None:
         """Ring this bell when there is something in it."""
         self._bell = bell
@@ -113,6 +119,14 @@ class Box:
     def forget(self, job: WorkerJob) -> None:
         """It will not be answered for."""
         self._taken.discard(job)
+
+    def let_go(self, job: WorkerJob) -> None:
+        """Its consumer stumbled over it: it comes again when its lease is over.
+
+        Were it given back when the consumer ends, no delivery would be counted, and a message that
+        ends every consumer would do so for ever.
+        """
+        job.lost = True
 
     # What the core asks
 
@@ -152,7 +166,7 @@ class Prefetch(Appetite):
 
     def __init__(self, box: Box) -> None:
         """Begin without a limit."""
-        super().__init__(_MANY, 0)
+        super().__init__(NEVER_TOO_MANY, 0)
         self._box = box
         self.count = 0
         self.wanting = False
@@ -241,7 +255,7 @@ class Intake:
         self._handlers: dict[bytes, Handler] = {}
         self._plan = Plan(
             nodes, options.client, self._handlers, (),
-            strict=False, concurrency=_MANY, ahead=0, grace=0.0, fast_ack=False,
+            strict=False, concurrency=NEVER_TOO_MANY, ahead=0, grace=0.0, fast_ack=False,
         )  # fmt: skip
         self._core = Core(self._plan, self.box, Tally(), self._prefetch)
         self._done = engine.spawn(self._core.run())

@@ -58,8 +58,8 @@ class Transport(_Base):
         self.disque = Client(self.nodes, **self.options.client)
         self.bindings = Bindings(self.disque)
         self.steps: dict[str, Steps] = {}
-        self.passing: set[str] = set()
-        """Queues that live as long as their consumers."""
+        self.passing: dict[str, int | None] = {}
+        """Queues that live as long as their consumers, and the lives of their messages."""
         self._pid = os.getpid()
         self._engine: Engine | None = None
         self._announcing = False

@@ -8,7 +8,7 @@ at a clock.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from math import floor
@@ -33,6 +33,9 @@ class Options:
     """Whether what a worker rejects becomes a dead letter; else it is dropped."""
     max_additional_deliveries: int | None = 20
     """A message delivered so many times more without an answer is a dead letter; None: never."""
+    paused_wait: float = 10
+    """Seconds for which a task waits to send something into a queue that is paused in input; then
+    what it sends becomes a dead letter. Who is no task is told of the pause at once."""
     client: Mapping[str, Any] = field(default_factory=dict)
     """Further arguments of `Client`."""
 
@@ -60,23 +63,40 @@ def decode(body: bytes) -> dict[str, Any]:
         ValueError: It is none.
     """
     message = json.loads(body)
-    if not isinstance(message, dict) or not isinstance(message.get("properties"), dict):
-        raise ValueError("this is no message of kombu")  # noqa: TRY004 - of what it says
+    if not isinstance(message, dict):
+        raise ValueError("it is no JSON object")  # noqa: TRY004 - of what it says
+    for name, kind in _NEEDED.items():
+        if not isinstance(message.get(name), kind):
+            raise ValueError(f"it has no {name}")  # noqa: TRY004
+    for parts, kinds in ((message, _OPTIONAL), (message["properties"], _PROPERTIES)):
+        for name, kind in kinds.items():
+            if not isinstance(parts.get(name), kind | None):
+                raise ValueError(f"its {name} is none")  # noqa: TRY004
     return message
 
 
-def job_options(message: Mapping[str, Any], options: Options, now: float) -> dict[str, Any]:
+# What kombu and Celery take for granted; where it is not so they find out late, and may end.
+_NEEDED = {"properties": dict, "body": str}
+_OPTIONAL = {"headers": dict, "content-type": str, "content-encoding": str}
+_PROPERTIES = {"delivery_info": dict, "body_encoding": str}
+
+
+def job_options(
+    message: Mapping[str, Any], options: Options, now: float, longest: int | None = None
+) -> dict[str, Any]:
     """What ADDJOB is to be given for a message.
 
     Args:
         message: The message.
         options: Those of the transport.
         now: Unix time in seconds.
+        longest: Seconds that it may live by what is said of its queue.
     """
     delay = delay_of(message, now)
+    life = min(life_of(message, options.ttl), longest or options.ttl)
     given: dict[str, Any] = {
         "retry": options.retry,
-        "ttl": life_of(message, options.ttl) + delay,
+        "ttl": life + delay,
         "replicate": options.replicate if options.retry else 1,
     }
     return given | {"delay": delay} if delay else given
@@ -110,12 +130,34 @@ def life_of(message: Mapping[str, Any], ttl: int) -> int:
         return ttl
 
 
+def life_in(arguments: Mapping[str, Any]) -> int | None:
+    """Seconds that messages of a queue live by what it was declared with, which is in milliseconds.
+
+    A queue that expires takes its messages with it, some time after its consumer is gone. No node
+    knows of consumers, and has them live as long from when they are sent. Those of remote control
+    and of events are declared like this, as nobody wants them later.
+    """
+    for name in ("x-message-ttl", "x-expires"):
+        if arguments.get(name):
+            return max(1, int(arguments[name]) // 1000)
+    return None
+
+
 def priority_of(message: Mapping[str, Any]) -> int:
     """As in AMQP: the higher the more important; 0 if it says nothing."""
     try:
         return max(0, int(message["properties"]["priority"]))
     except (KeyError, TypeError, ValueError):
         return 0
+
+
+def growing(seconds: float, first: float = 0.1, longest: float = 1.0) -> Iterator[float]:
+    """Pauses, each twice as long as the one before, until they are so many seconds together."""
+    pause = first
+    while seconds > 0:
+        yield min(pause, seconds)
+        seconds -= pause
+        pause = min(2 * pause, longest)
 
 
 def nodes_of(urls: Iterable[str], port: int) -> list[str]:
