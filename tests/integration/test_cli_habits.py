@@ -176,7 +176,8 @@ def test_a_part_of_a_cluster(command):
     [
         "add q x --timeout nan", "add q x --timeout inf", "add q x --delay 9999999999999999999999",
         "add q x --maxlen 9223372036854775808", "get q --timeout nan", "get q --timeout 1e300",
-        "tail q --interval nan", "tail q --interval inf", f"nack {NOBODY} --delay 9999999999999",
+        "tail q --interval nan", "tail q --interval inf", "top --interval nan",
+        f"nack {NOBODY} --delay 9999999999999",
         "queues --min-len 999999999999999999999", "jobs --limit 999999999999999999999",
         f"dead replay {NOBODY} --ttl 9999999999999",
     ],

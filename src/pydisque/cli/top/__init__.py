@@ -15,7 +15,7 @@ import click
 
 from pydisque.cli.bodies import print_json, text_or_base64
 from pydisque.cli.common import EXIT_CODES, SILENT, errors_told, to_ask
-from pydisque.cli.parameters import as_json
+from pydisque.cli.parameters import Seconds, as_json
 from pydisque.cli.tables import Table
 from pydisque.cli.top.sorts import SORTS
 
@@ -30,7 +30,7 @@ MOMENT, AT_LEAST = 0.3, 0.1
 
 @click.command(epilog=EXIT_CODES)
 @click.option(
-    "--interval", metavar="S", default=2.0, show_default=True, type=click.FloatRange(0.1),
+    "--interval", metavar="S", default=2.0, show_default=True, type=Seconds(0.1),
     help="Seconds between two looks.",
 )  # fmt: skip
 @click.option(
@@ -128,5 +128,6 @@ def _print(queues: list[QueueFigures]) -> None:
 
     columns = [column for column in QUEUES if column.key != TREND]
     numbers = [column.title for column in columns if not column.left]
-    table = Table([column.title for column in columns], numbers=numbers)
+    titles = [column.title for column in columns]
+    table = Table(titles, numbers=numbers, cut=titles[:1])
     table.print([column.text(column.value(queue)) for column in columns] for queue in queues)
