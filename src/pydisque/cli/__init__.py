@@ -32,6 +32,7 @@ from pydisque.cli import (
     top,
     worker,
 )
+from pydisque.cli.common import INCOMPLETE
 
 SECTIONS = {
     "Jobs": (
@@ -76,6 +77,13 @@ class Sections(click.Group):
 def main() -> None:
     """Disque, the distributed at-least-once job queue: run nodes and workers, look after jobs."""
     streams.settle()
+
+
+@main.result_callback()
+def _ended(_: Any) -> None:
+    """Once all is told, say by the exit code whether it was all."""
+    if INCOMPLETE in click.get_current_context().meta:
+        raise click.exceptions.Exit(1)
 
 
 for commands in SECTIONS.values():

@@ -31,6 +31,9 @@ SILENT = logging.NullHandler()
 # What a supervisor says to a worker process over the socket they share; its end says `STOP` too.
 STOP, NOW = b"s", b"n"
 
+# In the context: not all nodes of a cluster could be asked that should have been.
+INCOMPLETE = "pydisque.incomplete"
+
 # From this priority on a node is failed or leaving.
 _FAILED = 100
 
@@ -95,28 +98,32 @@ def every_node(
         _, own_id, *known = first.hello()
         like = parse_addresses(nodes)[0]
         others = [
-            like.elsewhere(host.decode(), int(port)).url
+            like.elsewhere(host.decode(), int(port))
             for node_id, host, port, priority in known
             if node_id != own_id and int(priority) < _FAILED
         ]
         if others and not sharing and "pydisque_version" in first.info():
             others = []  # ours have fellows only on a Valkey
-        clients = [stack.enter_context(asking((other,), discover=False)) for other in others]
+        clients = {
+            str(other): stack.enter_context(asking((other.url,), discover=False))
+            for other in others
+        }
         reached = _reached(clients)
+        if whole and len(reached) < len(clients):
+            click.get_current_context().meta[INCOMPLETE] = True
         yield [first, *reached]
-    if whole and len(reached) < len(clients):
-        raise click.exceptions.Exit(1)
 
 
-def _reached(clients: list[Client]) -> list[Client]:
+def _reached(clients: dict[str, Client]) -> list[Client]:
     """Those whose nodes answer; of the others it is told why not."""
     if not clients:
         return []
     with ThreadPoolExecutor(min(len(clients), 16)) as threads:
-        errors = list(threads.map(_trouble, clients))
-    for error in filter(None, errors):
-        click.echo(f"not asked: {shown(str(error))}", err=True)
-    return [client for client, error in zip(clients, errors, strict=True) if error is None]
+        errors = list(threads.map(_trouble, clients.values()))
+    for name, error in zip(clients, errors, strict=True):
+        if error is not None:
+            click.echo(f"not asked: {name}: {shown(str(error.__cause__ or error))}", err=True)
+    return [client for client, error in zip(clients.values(), errors, strict=True) if error is None]
 
 
 def _trouble(client: Client) -> RedisError | None:
