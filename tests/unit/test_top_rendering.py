@@ -11,8 +11,8 @@ from rich.console import Console, Group
 
 from pydisque.cli.top.charts import PLAIN, chart, sparkline
 from pydisque.cli.top.columns import ago, amount
-from pydisque.cli.top.model import Pause, Place, Scene, State, View
-from pydisque.cli.top.rendering import Size, frame, room_for, visible
+from pydisque.cli.top.model import Pause, Place, Scene, State, View, lines_of
+from pydisque.cli.top.rendering import Size, frame, needed, room_for, visible
 from scenes import HOSTILE, job, queue, scene
 
 JOB_ID = b"D-0f3e2c18-000000000000000000000001-05a1"
@@ -281,6 +281,18 @@ def test_the_chosen_line_is_on_the_screen():
         assert [line.plain.split()[0].encode() for line in lines[4:-1]] == names
         assert [line.plain[:4].encode() for line in lines if "reverse" in str(line.style)] == [name]
     assert visible(VIEWS["queue"], seen, size) == [b"mail"]
+
+
+def test_a_page_more_is_needed():
+    """Of a list, wherever one is in it, so that one can go on; by whole pages, not line by line."""
+    seen, size = replace(scene(), jobs=[job(at) for at in range(100)]), Size(80, 24)
+    room = room_for(VIEWS["queue"], seen, size).height
+    asked = set()
+    for each in seen.jobs:
+        state = State(places=(Place(View.QUEUE, b"mail", each.id),))
+        asked.add(needed(state, seen, size))
+        assert lines_of(state, seen).index(each.id) + 1 < needed(state, seen, size) <= 100 + room
+    assert asked == set(range(2 * room, 100 + room + 1, room))
 
 
 def test_charts():

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from pydisque.cli.common import number, shown
 from pydisque.cli.top.keys import Keys
 from pydisque.cli.top.model import Pause, Quit, Scene, State, View, press
-from pydisque.cli.top.rendering import frame, reached, room_for, visible
+from pydisque.cli.top.rendering import frame, needed, room_for, visible
 from pydisque.cli.top.terminal import Terminal
 from pydisque.replies import JobInfo
 from pydisque.survey import JobList, Survey, find_job
@@ -165,7 +165,7 @@ class _Live:
             if self._jobs is None or self._jobs_of != (place.subject, self._state.jobs):
                 self._jobs_of = place.subject, self._state.jobs
                 self._jobs = JobList(self._survey, *self._jobs_of)
-            await self._jobs.look(reached(self._state, self._scene, self._terminal.size) + 1)
+            await self._jobs.look(needed(self._state, self._scene, self._terminal.size))
         elif place.view == View.JOB:
             self._job = await find_job(self._survey, place.subject)
             self._job_of = place.subject

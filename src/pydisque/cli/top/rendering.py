@@ -94,10 +94,11 @@ def visible(state: State, scene: Scene, size: Size) -> list[bytes]:
     return names[start : start + room]
 
 
-def reached(state: State, scene: Scene, size: Size) -> int:
-    """How many lines of a list there are down to the last that is on the screen."""
+def needed(state: State, scene: Scene, size: Size) -> int:
+    """How many lines of a list there should be: whole pages, and more than are reached by now."""
     room = room_for(state, scene, size).height
-    return _start(state.place, lines_of(state, scene), room) + room
+    reached = _start(state.place, lines_of(state, scene), room) + room
+    return (reached // room + 1) * room
 
 
 # Lines
