@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+import command_line
 import pydisque
 from pydisque.client import Client
 from pydisque.errors import NoAuthError
@@ -190,6 +192,22 @@ def test_a_unix_socket_alone(serve, path):
     assert node.said == f"listening on unix:{path}\n"
     with Client(f"unix:{path}") as client:
         assert client.ping()
+
+
+def test_commands_over_a_unix_socket(serve, path, queue):
+    """Commands reach a node there, and name it as it is written."""
+    serve("--port", "-1", "--unixsocket", path)
+    address = f"unix:{path}"
+
+    def told(*words: str) -> str:
+        return command_line.run([address], *words).text
+
+    job_id = told("add", queue, "x").strip()
+    assert f"{job_id}  x" in told("peek", queue)
+    assert json.loads(told("jobs", queue, "--json"))["node"] == address
+    assert told("stats").split()[:2] == ["node", address]
+    assert json.loads(told("hello", "--json"))["host"] == ""
+    assert queue in told("top", "--once")
 
 
 def test_a_unix_socket_left_behind(serve, path):

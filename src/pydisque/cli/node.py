@@ -42,10 +42,8 @@ def hello(as_json: bool, nodes: tuple[str, ...]) -> None:
     with errors_told(), asking(nodes) as client:
         _, own_id, *known = client.hello()
         here = client.connected_node
-    told = [
-        _fellow(*entry, own=entry[0] == own_id, host_here=here.host if here else "")
-        for entry in known
-    ]
+        host = here.host if here and "/" not in here.host else ""  # of a Unix socket it is the path
+    told = [_fellow(*entry, own=entry[0] == own_id, host_here=host) for entry in known]
     if as_json:
         print_json(told)
         return
