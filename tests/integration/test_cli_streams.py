@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,17 @@ def test_a_reader_who_has_had_enough(server, client, queue):
         process.stdout.close()
     assert process.returncode == 1
     assert client.qlen(queue) == 1000
+
+
+def test_what_is_printed_unbuffered_is_there_at_once(server):
+    """A worker's jobs that print, without a line end too, are seen while they run."""
+    code = "from pydisque.cli import streams; streams.settle(); print('x', end=''); input()"
+    words = [sys.executable, "-c", code]
+    pipes = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(words, env=environment, **pipes) as process:
+        assert process.stdout.read(1) == b"x"
+        process.communicate(b"\n", timeout=30)
 
 
 def test_no_output(server, client, queue):

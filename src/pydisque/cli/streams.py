@@ -12,6 +12,16 @@ from typing import IO, Any
 import click
 
 
+class _AtOnce(io.BufferedWriter):
+    """Writes all of what it is given, and keeps none of it back."""
+
+    def write(self, data: Any, /) -> int:
+        """Write it, however often that takes."""
+        written = super().write(data)
+        self.flush()
+        return written
+
+
 def settle() -> None:
     """Make both outputs fit for what commands write.
 
@@ -22,7 +32,7 @@ def settle() -> None:
         raise click.ClickException("standard output is closed; > /dev/null throws it away")
     if isinstance(sys.stdout, io.TextIOWrapper) and isinstance(sys.stdout.buffer, io.RawIOBase):
         # As with PYTHONUNBUFFERED. Nothing then looks whether all of a text was taken.
-        whole: Any = io.BufferedWriter(sys.stdout.buffer)
+        whole: Any = _AtOnce(sys.stdout.buffer)
         sys.stdout = io.TextIOWrapper(whole, sys.stdout.encoding, write_through=True)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
