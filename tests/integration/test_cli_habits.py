@@ -17,6 +17,7 @@ import pytest
 from command_line import COMMANDS, run, started
 from fake_node import FakeNode, array, bulk
 from pydisque.cli import SECTIONS, main
+from pydisque.cli.parameters import milliseconds
 from pydisque.client import Client
 from pydisque.dead_letters import DeadLetter
 from pydisque.node import Server
@@ -204,6 +205,14 @@ def test_numbers_beyond_sense(typed):
     assert re.search(
         r"Error: Invalid value for '--[a-z-]+': \S+ is not in the range x<=\d+\.", done.err
     )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(0, 0), (0.0004, 1), (0.001, 1), (16.1, 16_100), (1.005, 1005)]
+)
+def test_times_in_milliseconds(seconds, told):
+    """A time is what it says, and none but 0 becomes 0, which is for ever."""
+    assert milliseconds(seconds) == told
 
 
 def test_a_password_nobody_wants(server_without_password):

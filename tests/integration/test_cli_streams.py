@@ -82,7 +82,8 @@ def test_a_reader_who_has_had_enough(server, client, queue):
 
 def test_what_is_printed_unbuffered_is_there_at_once(server):
     """A worker's jobs that print, without a line end too, are seen while they run."""
-    code = "from pydisque.cli import streams; streams.settle(); print('x', end=''); input()"
+    code = "import sys; from pydisque.cli import streams; streams.settle(); "
+    code += "print('x', end=''); sys.stdin.read()"
     words = [sys.executable, "-c", code]
     pipes = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}

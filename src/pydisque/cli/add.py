@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil
 from typing import IO, Any
 
 import click
@@ -17,6 +16,7 @@ from pydisque.cli.parameters import (
     Seconds,
     as_bytes,
     as_json,
+    milliseconds,
     passable,
     queue,
     whole_seconds,
@@ -28,7 +28,7 @@ from pydisque.errors import DisqueError
 
 
 def _milliseconds(_: click.Context, __: click.Parameter, seconds: float) -> int:
-    return ceil(seconds * 1000)
+    return milliseconds(seconds)
 
 
 @click.command(epilog=EXIT_CODES)

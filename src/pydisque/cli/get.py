@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from math import ceil
 from typing import Any
 
 import click
@@ -27,7 +26,16 @@ from pydisque.cli.common import (
     shown,
     to_ask,
 )
-from pydisque.cli.parameters import Seconds, as_json, at_most_one, job_ids, queue, queues, raw
+from pydisque.cli.parameters import (
+    Seconds,
+    as_json,
+    at_most_one,
+    job_ids,
+    milliseconds,
+    queue,
+    queues,
+    raw,
+)
 from pydisque.cli.progress import Complaints
 from pydisque.cli.tables import Table, duration, print_pairs
 from pydisque.client import Client, ReceivedJob
@@ -94,8 +102,7 @@ def _looks(clients: list[Client], timeout: float | None) -> Iterator[tuple[Clien
         yield from ((client, {"nohang": True}) for client in clients)
     if timeout is not None or len(clients) > 1:
         # A node that is waited on gets jobs from the others; perhaps they are on their way to it.
-        milliseconds = MOMENT if timeout is None else ceil(timeout * 1000)
-        yield clients[0], {"timeout": milliseconds}
+        yield clients[0], {"timeout": MOMENT if timeout is None else milliseconds(timeout)}
 
 
 def _hand_over(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from math import ceil
 from typing import Any, TypeVar
 
 import click
@@ -36,7 +35,7 @@ MOST_SECONDS = 2**31 - 1
 
 
 class Seconds(click.FloatRange):
-    """A time in seconds, to the millisecond: a part of one counts as one."""
+    """A time in seconds."""
 
     def __init__(self, least: float = 0) -> None:
         """Of so many at least."""
@@ -49,7 +48,12 @@ class Seconds(click.FloatRange):
         seconds = super().convert(value, param, ctx)
         if not seconds <= MOST_SECONDS:  # nor if it is no number
             self.fail(f"{value} is not in the range x<={MOST_SECONDS}.", param, ctx)
-        return ceil(seconds * 1000) / 1000
+        return float(seconds)
+
+
+def milliseconds(seconds: float) -> int:
+    """The same as nodes want it; what is not 0 is one at least, as 0 may mean for ever."""
+    return round(seconds * 1000) or int(seconds > 0)
 
 
 class AtLeast(click.IntRange):
