@@ -7,12 +7,15 @@ left, and the same wish goes on.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from typing import Generic, TypeVar
 
 from pydisque import dead_letters
 from pydisque.client import Client
 from pydisque.words import number, shown
+
+T = TypeVar("T")
 
 BATCH = 1000
 """Jobs deleted in one go."""
@@ -46,15 +49,15 @@ def pause(clients: Sequence[Client], queue: bytes, state: str) -> str:
 def purge(clients: Sequence[Client], queue: bytes) -> str:
     """Delete what is queued, for good."""
     gone = 0
-    for client, ids in _unhurried(_queued(clients, queue)):
+    for client, ids in _Unhurried(_queued(clients, queue)):
         gone += client.ack_job(*ids)
-    return f"{_number(gone, 'job')} of {shown(queue)} deleted{_left(clients, queue, 'job')}."
+    return f"{_number(gone, 'job')} of {shown(queue)} deleted{_left(clients, queue)}."
 
 
-def _left(clients: Sequence[Client], queue: bytes, what: str) -> str:
+def _left(clients: Sequence[Client], queue: bytes) -> str:
     """What of a queue there still is, if anything."""
     left = sum(client.qlen(queue) for client in clients)
-    return f"; {_number(left, what)} queued now, do it again for those" if left else ""
+    return f"; {_number(left, 'job')} queued now, do it again for those" if left else ""
 
 
 Page = tuple[Client, list[bytes]]
@@ -67,13 +70,20 @@ def _queued(clients: Sequence[Client], queue: bytes) -> Iterator[Page]:
             yield client, ids
 
 
-def _unhurried(pages: Iterator[Page]) -> Iterator[Page]:
+class _Unhurried(Generic[T]):
     """Pages until the time is up, one at least."""
-    until = time.monotonic() + ENOUGH
-    for page in pages:
-        yield page
-        if time.monotonic() > until:
-            return
+
+    def __init__(self, pages: Iterable[T]) -> None:
+        self._pages = pages
+        self.ended_early = False
+
+    def __iter__(self) -> Iterator[T]:
+        until = time.monotonic() + ENOUGH
+        for page in self._pages:
+            yield page
+            if time.monotonic() > until:
+                self.ended_early = True
+                return
 
 
 # A job
@@ -131,16 +141,14 @@ Letters = Iterator[tuple[Client, list[dead_letters.Filed]]]
 
 def replay(clients: Sequence[Client], dead_queue: bytes, ids: Sequence[str]) -> str:
     """Put jobs back into their queues, those with these IDs or, without any, all."""
-    back, rest = 0, ""
+    back = 0
     refused: list[Exception] = []
-    until = time.monotonic() + ENOUGH
-    for client, letters in _letters(clients, dead_queue, ids):
+    pages = _Unhurried(_letters(clients, dead_queue, ids))
+    for client, letters in pages:
         results = dead_letters.replay(client, letters)
         refused += [result for result in results if isinstance(result, Exception)]
         back += sum(not isinstance(result, Exception) for result in results)
-        if time.monotonic() > until:
-            rest = _left(clients, dead_queue, "job")
-            break
+    rest = _left(clients, dead_queue) if pages.ended_early else ""
     words = f"{_number(back, 'job')} put back{rest}"
     if refused:
         words += f"; {_number(len(refused), 'letter')} left, as for one of them: {refused[0]}"
@@ -149,13 +157,11 @@ def replay(clients: Sequence[Client], dead_queue: bytes, ids: Sequence[str]) -> 
 
 def discard(clients: Sequence[Client], dead_queue: bytes, ids: Sequence[str]) -> str:
     """Acknowledge dead letters for good, those with these IDs or, without any, all."""
-    gone, rest = 0, ""
-    until = time.monotonic() + ENOUGH
-    for client, letters in _letters(clients, dead_queue, ids):
+    gone = 0
+    pages = _Unhurried(_letters(clients, dead_queue, ids))
+    for client, letters in pages:
         gone += dead_letters.purge(client, [filed.id for filed in letters])
-        if time.monotonic() > until:
-            rest = _left(clients, dead_queue, "job")
-            break
+    rest = _left(clients, dead_queue) if pages.ended_early else ""
     return f"{_number(gone, 'dead letter')} deleted{rest}."
 
 
