@@ -34,6 +34,7 @@ def text(name: str, value: Any) -> Argument:
     if isinstance(value, (str, bytes)):
         return value
     if isinstance(value, (int, float)) and not isinstance(value, bool):
+        # Of an enumeration's member str() may be its name.
         return int.__repr__(value) if isinstance(value, int) else float.__repr__(value)
     raise TypeError(f"{name} must be str, bytes, int or float, not {value!r}")
 

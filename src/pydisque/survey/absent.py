@@ -31,17 +31,16 @@ class Absent:
         ids = {probe.figures.id for probe in present}
         before: dict[str, Probe] = self.probes
         self.probes = {}
-        for name, address in ((str(address), address) for address in self._given):
+        for address in self._given:
+            name = str(address)
             if name not in names and self._known_as.get(name) not in ids:
                 self.probes[name] = before.pop(name) if name in before else Probe(address)
         await asyncio.gather(
             *(self._ask(probe, ids) for probe in self.probes.values()),
             *(probe.client.close() for probe in before.values()),
         )
-        for name in self._known_as:
-            if (probe := self.probes.get(name)) and probe.figures.id in ids:
-                del self.probes[name]
-                await probe.client.close()
+        for name in [name for name in self.probes if self._known_as.get(name) in ids]:
+            await self.probes.pop(name).client.close()
 
     async def _ask(self, probe: Probe, present: set[str]) -> None:
         try:
