@@ -172,8 +172,10 @@ def test_a_part_of_a_cluster(command):
     assert done.code in (0, 1)
 
 
-def test_what_the_others_know():
-    """Of a cluster a node of which is gone, what the others have is told, and exit code 1."""
+@pytest.mark.parametrize("priority", [1, 10, 100])
+def test_what_the_others_know(priority):
+    """Of a cluster a node of which is gone, what the others have is told, and exit code 1: also
+    when they have noticed."""
     fields = {b"name": bulk(b"mail"), b"len": b":7\r\n", b"age": b":9\r\n", b"idle": b":9\r\n",
               b"blocked": b":0\r\n", b"import-from": array(), b"import-rate": b":0\r\n",
               b"jobs-in": b":7\r\n", b"jobs-out": b":0\r\n", b"pause": bulk(b"none")}  # fmt: skip
@@ -181,7 +183,7 @@ def test_what_the_others_know():
     with FakeNode(
         INFO=bulk(b""), QSTAT=queue, QSCAN=array(bulk(b"0"), array(bulk(b"mail")))
     ) as node:
-        node.others = [("b" * 40, "127.0.0.1", free_port(), 1)]
+        node.others = [("b" * 40, "127.0.0.1", free_port(), priority)]
         for asked in (["queues"], ["stats", "mail"]):
             done = run([node.address], *asked, "--json")
             assert (done.code, json.loads(done.text)["len"]) == (1, 7)

@@ -34,9 +34,6 @@ STOP, NOW = b"s", b"n"
 # In the context: not all nodes of a cluster could be asked that should have been.
 INCOMPLETE = "pydisque.incomplete"
 
-# From this priority on a node is failed or leaving.
-_FAILED = 100
-
 # Below the help of each command that asks nodes.
 EXIT_CODES = (
     "Exit code: 0 when it is done, 1 when a node refused or what was asked for is not there, 2 for "
@@ -99,8 +96,8 @@ def every_node(
         like = parse_addresses(nodes)[0]
         others = [
             like.elsewhere(host.decode(), int(port))
-            for node_id, host, port, priority in known
-            if node_id != own_id and int(priority) < _FAILED
+            for node_id, host, port, _priority in known
+            if node_id != own_id  # those that are failed too, so that they are told of
         ]
         if others and not sharing and "pydisque_version" in first.info():
             others = []  # ours have fellows only on a Valkey
