@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import warnings
 from pathlib import Path
 
 from fake_node import FakeNode
@@ -29,10 +30,18 @@ class FakeUnixNode(FakeNode):
 
 
 class FakeTLSNode(FakeNode):
-    """The same behind TLS."""
+    """The same behind TLS, with the certificate of localhost or another one."""
+
+    certificate: tuple[str | Path, ...] = (CERTIFICATE,)
+    newest = ssl.TLSVersion.MAXIMUM_SUPPORTED
 
     def _serve(self, sock):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(CERTIFICATE)
+        context.load_cert_chain(*self.certificate)
+        with warnings.catch_warnings():  # versions before 1.2 are deprecated
+            warnings.simplefilter("ignore")
+            context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+            context.maximum_version = self.newest
+        context.set_ciphers("ALL:@SECLEVEL=0")
         with contextlib.suppress(OSError):  # a client that does not trust us hangs up
             super()._serve(context.wrap_socket(sock, server_side=True))

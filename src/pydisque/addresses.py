@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
 from urllib.parse import quote, unquote
 
 DEFAULT_PORT = 7711
@@ -47,6 +48,28 @@ class Address:
     def elsewhere(self, host: str, port: int) -> Address:
         """A fellow node of this one, reached in the same way."""
         return replace(self, host=host, port=port, path=None)
+
+    @property
+    def exposure(self) -> int:
+        """Where clear text can be read: 0 in the kernel, 1 on this machine, 2 beyond it.
+
+        A port of this machine may be another program's, or a tunnel's end; a file has an owner.
+        """
+        if self.path is not None:
+            return 0
+        return 1 if _is_loopback(self.host) else 2
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def is_host(text: str) -> bool:
+    """Whether a text can be a host's name or number: no blanks, escapes or parts of a URL."""
+    return bool(text) and text.isprintable() and not any(c in text for c in "/@?# []")
 
 
 def parse_addresses(nodes: str | Iterable[str]) -> list[Address]:
@@ -97,7 +120,7 @@ def _parse_one(text: str, like: Address) -> Address:
         return Address("localhost", path=_path(text))
     host, port = _split_port(text.removesuffix("/"))
     number = int(port) if port.isascii() and port.isdigit() else 0
-    if not host or not 0 < number < 65536 or any(c in host for c in "/@?# []"):
+    if not 0 < number < 65536 or not is_host(host):
         raise ValueError(f"{text!r} is no node; {_ALLOWED}")
     return replace(like, host=host, port=number)
 

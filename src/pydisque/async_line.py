@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import ssl
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
@@ -230,5 +231,6 @@ def _plainer(error: RedisError) -> RedisError:
     """Say why a connection was not made as the system does, not as asyncio does."""
     cause = error.__context__
     if isinstance(cause, OSError) and cause.errno and isinstance(error, RedisConnectionError):
-        return ConnectionLostError(os.strerror(cause.errno), sent=False)
+        own = cause.strerror if isinstance(cause, ssl.SSLError) else None  # its errno is OpenSSL's
+        return ConnectionLostError(own or os.strerror(cause.errno), sent=False)
     return error

@@ -13,9 +13,10 @@ import contextlib
 import inspect
 import select
 import socket
+import ssl
 import struct
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import hiredis
@@ -58,6 +59,21 @@ _FORCED: dict[str, Any] = {
 }
 _DROPPED = ("retry", "retry_on_error", "retry_on_timeout")
 
+# Set here because the defaults of redis-py depend on its version: redis-py 5 checks no host name,
+# so it would send the password to any server that has a certificate of a trusted authority.
+_TLS_DEFAULTS: dict[str, Any] = {
+    "ssl_cert_reqs": "required",
+    "ssl_check_hostname": True,
+    "ssl_min_version": ssl.TLSVersion.TLSv1_2,
+}
+# As words, which both clients of every redis-py take: the async one of redis-py 5 takes no others.
+_CERT_REQS = {
+    None: "none",
+    ssl.CERT_NONE: "none",
+    ssl.CERT_OPTIONAL: "optional",
+    ssl.CERT_REQUIRED: "required",
+}
+
 
 def redis_client(address: Address, options: dict[str, Any]) -> redis.Redis:
     """A `redis.Redis` for a node, not yet connected, whose retries are off.
@@ -87,8 +103,19 @@ def redis_settings(cls: type[Any], address: Address, options: dict[str, Any]) ->
         where["ssl"] = True
     if address.password is not None:
         where |= {"username": address.username, "password": address.password}
-    defaults = {"socket_keepalive": True, "socket_keepalive_options": _KEEPALIVE}
-    return {**defaults, **wanted, **forced, **where}
+    keepalive = {"socket_keepalive": True, "socket_keepalive_options": _KEEPALIVE}
+    return {**keepalive, **_tls_settings(wanted, known), **forced, **where}
+
+
+def _tls_settings(options: dict[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """The options, with a value for each that decides whether a certificate is checked."""
+    settings = {name: value for name, value in _TLS_DEFAULTS.items() if name in known} | options
+    reqs = settings["ssl_cert_reqs"] = _CERT_REQS.get(
+        settings["ssl_cert_reqs"], settings["ssl_cert_reqs"]
+    )
+    if reqs == "none":  # ssl refuses to check the name of a certificate that it does not check
+        settings["ssl_check_hostname"] = False
+    return settings
 
 
 def packer(options: dict[str, Any]) -> Callable[[tuple[Argument, ...]], bytes]:

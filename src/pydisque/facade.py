@@ -55,7 +55,9 @@ class Facade(Generic[TransportT]):
                 `ConnectionLostError` instead.
             follow_jobs: Whether to move to the node that makes most of the jobs received.
             discover: Whether to learn of the other nodes of the cluster, and to use them when those
-                given do not answer. If false only those given are used.
+                given do not answer. If false only those given are used. Nodes learnt get the
+                password too, but not in the clear on a less safe way: from a Unix socket to no
+                port without TLS, from loopback to no other host without TLS.
             **options: Keyword arguments of `redis.Redis`: ``password``, ``username``, ``ssl``,
                 ``ssl_*``, ``decode_responses``, ``socket_connect_timeout``, ``socket_timeout``
                 (seconds, default 5; a command that waits gets its own timeout and 2 s)...

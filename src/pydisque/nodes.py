@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from pydisque.addresses import Address
+from pydisque.addresses import Address, is_host
 
 # A node's own or its fellows' word that it is failed or leaving (HELLO's fourth column).
 AVOID = 100
@@ -47,9 +47,26 @@ class Node:
 class Nodes:
     """All nodes known to one client."""
 
-    def __init__(self, given: Iterable[Address], *, discover: bool = True) -> None:
+    def __init__(
+        self,
+        given: Iterable[Address],
+        *,
+        discover: bool = True,
+        secret: bool = False,
+        tls: bool = False,
+    ) -> None:
+        """Begin with the nodes given.
+
+        Args:
+            given: Their addresses.
+            discover: Whether others are used that these name.
+            secret: Whether every node gets a password, whatever its address says.
+            tls: Whether every node on TCP is reached by TLS, likewise.
+        """
         self._given = [Node(address) for address in given]
         self._discover = discover
+        self._secret = secret
+        self._tls = tls
         self._learnt: list[Node] = []
 
     def __iter__(self) -> Iterator[Node]:
@@ -88,8 +105,20 @@ class Nodes:
         known = self._find(node_id, address)
         if known is not None:
             known.id, known.priority = node_id, priority
-        elif self._discover and ip and port and priority < AVOID:
+        elif self._discover and port and priority < AVOID and self._may_use(by.address, address):
             self._learnt.append(Node(address, node_id, priority))
+
+    def _may_use(self, by: Address, to: Address) -> bool:
+        """Whether a node's word is enough to use another one.
+
+        A password is not sent in the clear to where more can read it than on the way that the user
+        chose: from a Unix socket to no port, from loopback (perhaps a tunnel) to no other host.
+        """
+        if not is_host(to.host):
+            return False
+        if self._tls or to.tls or not (self._secret or to.password):
+            return True
+        return to.exposure <= by.exposure
 
     def _find(self, node_id: str, address: Address) -> Node | None:
         """A node known by its ID; or by its address, for a node being joined has a passing ID."""

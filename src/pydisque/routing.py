@@ -29,6 +29,9 @@ DEFAULT_TIMEOUT = 5.0
 PIECE_BYTES = 32768
 PIECE_COMMANDS = 256
 
+# Options of redis-py that log in.
+_SECRETS = ("password", "credential_provider")
+
 # Takes the node that answered a command, for who wants to know.
 Origin = list["Node | None"]
 
@@ -66,7 +69,9 @@ class Routing(ABC, Generic[LineT, SeenT]):
         self._patience = patience
         self._resend_add = resend_add
         self._following = Following()
-        self._nodes = Nodes(addresses, discover=discover)
+        secret = any(options.get(name) for name in _SECRETS)
+        tls = bool(options.get("ssl"))
+        self._nodes = Nodes(addresses, discover=discover, secret=secret, tls=tls)
         self._lines: dict[Node, LineT] = {}
         self._line: LineT | None = None
         for node in self._nodes:

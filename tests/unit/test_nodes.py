@@ -86,6 +86,45 @@ def test_learnt_nodes_are_reached_in_the_same_way():
     assert order(local) == ["unix:/s", "10.0.0.2:2"]
 
 
+@pytest.mark.parametrize(
+    ("given_node", "named", "used"),
+    [
+        ("unix:/s", "127.0.0.1", False),
+        ("unix:/s", "10.0.0.3", False),
+        ("localhost", "127.0.0.1", True),
+        ("localhost", "10.0.0.3", False),
+        ("[::1]", "10.0.0.3", False),
+        ("127.0.0.1", "localhost", True),
+        ("10.0.0.1", "10.0.0.3", True),
+        ("disques://localhost", "10.0.0.3", True),
+    ],
+)
+def test_a_password_takes_no_way_that_is_less_safe(given_node, named, used):
+    """A node that is named is not sent a password in the clear where more can read it."""
+    nodes = Nodes(parse_addresses(given_node), secret=True)
+    nodes.learn(next(iter(nodes)), hello(A, (C, named, 3, 1)))
+    assert (len(order(nodes)) == 2) is used
+    for options in ({"tls": True, "secret": True}, {}):  # nothing to be read, nothing to be sent
+        nodes = Nodes(parse_addresses(given_node), **options)
+        nodes.learn(next(iter(nodes)), hello(A, (C, named, 3, 1)))
+        assert len(order(nodes)) == 2
+
+
+def test_the_password_of_a_url_counts_as_one():
+    """From a tunnel's end the password of the URL goes to no other host in the clear."""
+    nodes, (here,) = nodes_at("disque://:secret@localhost:1")
+    nodes.learn(here, hello(A, (C, "10.0.0.3", 3, 1), (D, "127.0.0.1", 4, 1)))
+    assert order(nodes) == ["localhost:1", "127.0.0.1:4"]
+
+
+@pytest.mark.parametrize("host", ["a b", "a\x1b[2J", "a\0", "u@h", "h/x", "h?", "\n"])
+def test_hosts_that_are_none_are_not_used(host):
+    """A host that no address can have, as a broken or hostile node may name, is skipped."""
+    nodes, (here,) = nodes_at("x:1")
+    nodes.learn(here, hello(A, (C, host, 3, 1), (D, "y", 4, 1)))
+    assert order(nodes) == ["x:1", "y:4"]
+
+
 def test_failing_and_leaving_nodes_come_last():
     """Who failed comes after who did not, who is leaving after both; none is forgotten."""
     nodes, (x, y, _) = nodes_at("x:1", "y:2", "z:3")
