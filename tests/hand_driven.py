@@ -110,6 +110,7 @@ class Line:
     closed = False
     here = "127.0.0.1"
     replicas = 0
+    ahead = 0.0
 
     def __init__(self, server: ValkeyProcess, node: HandDrivenNode) -> None:
         self._node = node

@@ -93,7 +93,18 @@ NODE_LAYERS = [
 
 # The same for the store on Valkey, which may also import what stands before `durable` in the node.
 VALKEY_LAYERS = [
-    *("place", "layout", "batch", "line", "copies", "shard", "gathering", "scan", "system"),
+    *(
+        "place",
+        "layout",
+        "batch",
+        "line",
+        "clocks",
+        "copies",
+        "shard",
+        "gathering",
+        "scan",
+        "system",
+    ),
     *("alarm", "fellows", "births", "store"),
     *("own", "visit", "moving", "checking"),
 ]

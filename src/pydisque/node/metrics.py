@@ -96,6 +96,11 @@ def _tell_valkey(figures: Figures, valkey: ValkeyFigures) -> None:
         "Shards that this node cannot reach now.",
         valkey.missing,
     )
+    figures.gauge(
+        "pydisque_node_valkey_clock_difference_seconds",
+        "Certain difference between the clocks of Valkey's servers: the fastest to the slowest.",
+        valkey.clock_difference,
+    )
     figures.summary(
         "pydisque_node_valkey_round_trip_seconds",
         "How often Valkey answered this node's question of each second, and how long it took.",

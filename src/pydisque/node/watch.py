@@ -60,6 +60,8 @@ class ValkeyFigures(NamedTuple):
     answers: int
     seconds: float
     """That they took in all."""
+    clock_difference: float
+    """Seconds between the clocks of its servers."""
 
 
 class Snapshot(NamedTuple):
@@ -179,7 +181,11 @@ class Watch:
 
     def _valkey(self, kept: dict[str, Any]) -> ValkeyFigures:
         return ValkeyFigures(
-            kept["valkey_shards"], kept["valkey_shards_missing"], self._answers, self._seconds
+            kept["valkey_shards"],
+            kept["valkey_shards_missing"],
+            self._answers,
+            self._seconds,
+            float(kept["valkey_clock_difference"]),
         )
 
 

@@ -1,4 +1,8 @@
-"""Valkey's time, and when this node looks after what is due by it: in its turn among the nodes."""
+"""The clocks of Valkey's primaries, and when this node processes due jobs: in its turn among nodes.
+
+Each primary has a clock of its own, and a shard's times are by the clock of its primary. So there
+is one offset to this machine's monotonic clock for each connection, never one for all of them.
+"""
 
 from __future__ import annotations
 
@@ -10,35 +14,46 @@ from pydisque.node.valkey.shard import NEVER, Shard
 STAGGER = 0.02
 """Seconds between the nodes when something is due: the first one does it."""
 
+SET = 50.0
+"""Milliseconds by which a clock has to jump for all its timers to be set anew."""
+
 
 class Alarm:
-    """The clock of a node on Valkey."""
+    """The clocks of a node on Valkey."""
 
     def __init__(self, turn: Callable[[], int]) -> None:
-        """Begin with the time of this machine; `turn` says how many nodes look before this one."""
+        """Prepare; `turn` returns how many nodes look before this one."""
         self.shards: list[Shard] = []
-        self.due = NEVER
-        """When it rings, in milliseconds."""
         self._turn = turn
         self._loop = asyncio.get_running_loop()
-        self._offset = 0.0
+        self._rings = float("inf")  # milliseconds of the monotonic clock
         self._timer: asyncio.TimerHandle | None = None
 
-    def now(self) -> int:
-        """The time in milliseconds, as Valkey tells it."""
-        return int(self._loop.time() * 1000 + self._offset)
+    @property
+    def due(self) -> int:
+        """When it rings, in milliseconds by the clock of the first shard's primary."""
+        rings = self._rings
+        return NEVER if rings == float("inf") else int(rings + self.shards[0].ahead)
+
+    def now(self, shard: Shard) -> int:
+        """The time in milliseconds by the clock of a shard's primary."""
+        return int(self._here() + shard.ahead)
 
     def heard(self, shard: Shard, now: int, due: int) -> None:
-        """A shard said what the time is, and when it is time to come again."""
-        self._offset = now - self._loop.time() * 1000
+        """A primary returned its time, and when its shard needs the next call."""
+        if line := shard.line:
+            ahead = now - self._here()
+            is_set, line.ahead = abs(ahead - line.ahead) > SET, ahead
+            if is_set:  # timers of all its shards are by the old time
+                self._set_first()
         if due != shard.due:
             self.come_again(shard, due)
 
     def come_again(self, shard: Shard, due: int) -> None:
-        """Look after a shard then."""
+        """Call a shard at this time by its primary's clock."""
         shard.due = due
-        if due < self.due:
-            self._set(due)
+        if due < NEVER and due - shard.ahead < self._rings:
+            self._set(due - shard.ahead)
 
     def stop(self) -> None:
         """Ring no more."""
@@ -46,20 +61,26 @@ class Alarm:
             self._timer.cancel()
             self._timer = None
 
-    def _set(self, due: int) -> None:
-        self.due = due
+    def _here(self) -> float:
+        return self._loop.time() * 1000
+
+    def _set_first(self) -> None:
+        waiting = [shard.due - shard.ahead for shard in self.shards if shard.due < NEVER]
+        self._set(min(waiting, default=float("inf")))
+
+    def _set(self, rings: float) -> None:
+        self._rings = rings
         self.stop()
-        if due < NEVER:
-            wait = (due - self._loop.time() * 1000 - self._offset) / 1000
+        if rings < float("inf"):
+            wait = (rings - self._here()) / 1000
             self._timer = self._loop.call_later(
                 max(0.001, wait) + STAGGER * self._turn(), self._ring
             )
 
     def _ring(self) -> None:
-        """Look after all shards where something is due, unless another node just did."""
-        now = self.now()
+        """Call all shards where something is due, unless another node just did."""
         for shard in self.shards:
-            if shard.due <= now:
-                shard.due = NEVER  # until it says otherwise
+            if shard.due <= self.now(shard):
+                shard.due = NEVER  # until it returns another time
                 shard.tell([b"tick", 0])
-        self._set(min(shard.due for shard in self.shards))
+        self._set_first()

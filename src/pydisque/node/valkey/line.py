@@ -67,6 +67,8 @@ class Line(asyncio.Protocol):
         """Which run of the server this is."""
         self.replicas = 0
         """How many replicas it has, when that was last looked at."""
+        self.ahead = 0.0
+        """Milliseconds by which its clock is ahead of this machine's monotonic one."""
         self.here = ""
         """The address of this end."""
         self.closed = False

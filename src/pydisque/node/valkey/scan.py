@@ -27,7 +27,7 @@ class Scan(Generic[T]):
         shards: list[Shard],
         limit: int | None,
         words: Callable[[int, int], list[Any]],
-        read: Callable[[Any], list[T]],
+        read: Callable[[Shard, Any], list[T]],
     ) -> None:
         """Prepare it.
 
@@ -35,7 +35,7 @@ class Scan(Generic[T]):
             shards: those to look at.
             limit: about so many are wanted, None for all.
             words: what to ask, by the place in a shard and how many elements to look at.
-            read: makes of what is told what was found.
+            read: returns what one shard's reply holds.
         """
         self._answer: Later[tuple[int, list[T]]] = Stepwise()
         self._shards = shards
@@ -56,11 +56,13 @@ class Scan(Generic[T]):
         later: Later[tuple[int, list[T], int]] = Later()
         later.then(partial(self._took, number), self._answer.failed)
         words = self._words(at, count)
-        operation = Operation(words, self._part, later, again=True, writes=False)
-        self._shards[number].open(None, OTHER).operate(operation)
+        shard = self._shards[number]
+        read = partial(self._part, shard)
+        operation = Operation(words, read, later, again=True, writes=False)
+        shard.open(None, OTHER).operate(operation)
 
-    def _part(self, told: Any) -> tuple[int, list[T], int]:
-        return int(told[0]), self._read(told[1]), told[2]
+    def _part(self, shard: Shard, told: Any) -> tuple[int, list[T], int]:
+        return int(told[0]), self._read(shard, told[1]), told[2]
 
     def _took(self, number: int, part: tuple[int, list[T], int]) -> None:
         at, found, looked = part

@@ -79,6 +79,7 @@ class Shard:
         self.token = b""
         """What this node is called where the shard is now, and nowhere else, nor there again."""
         self.why = "it was not connected to yet"
+        self._ahead = 0.0
         self.confirm: Callable[[Line, Told], None] | None = None
         """Tells when what was changed on a line is in enough places; None if it always is."""
         self._loop = asyncio.get_running_loop()
@@ -93,6 +94,16 @@ class Shard:
         self._pause: asyncio.TimerHandle | None = None
         self._quiet = asyncio.Event()  # nothing is under way
         self._quiet.set()
+
+    @property
+    def ahead(self) -> float:
+        """Milliseconds by which its primary's clock is ahead of this machine's monotonic one.
+
+        A shard without a place keeps the offset of the last one.
+        """
+        if self.line is not None:
+            self._ahead = self.line.ahead
+        return self._ahead
 
     # Taking in
 

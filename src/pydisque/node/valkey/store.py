@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any, TypeVar
@@ -50,6 +51,9 @@ PAUSES = (b"none", b"in", b"out", b"all")
 LOOK_EVERY = 5
 """Seconds after which it is looked again how many replicas there are."""
 
+CLOCKS_EVERY = 60
+"""Seconds after which the clocks of all servers are compared again."""
+
 
 class ValkeyStore:
     """The verbs of `Store`, on a Valkey."""
@@ -78,8 +82,9 @@ class ValkeyStore:
         self.asker: object = None
         self._fellows = Fellows()
         self._alarm = Alarm(lambda: self._fellows.before(self.node_id))
-        self.tick()
         self._loop = asyncio.get_running_loop()
+        self._wall = time.time() * 1000 - self._loop.time() * 1000
+        self.tick()
         self._patience = patience
         self._system = System(
             place, patience, synced=synced, published=self._published, placed=self._placed
@@ -93,6 +98,8 @@ class ValkeyStore:
         self._births: Births
         self._seconds = 0
         self._looking: asyncio.Task[None] | None = None
+        self._comparing: asyncio.Task[None] | None = None
+        self._clocks_due = 0
         self.node_id = new_node_id()
 
     async def start(self) -> None:
@@ -108,6 +115,7 @@ class ValkeyStore:
             ready.set_result, ready.set_exception
         )
         await ready
+        self._compare_clocks()
 
     def _make_shards(self, made: Layout) -> list[Shard]:
         self._layout = made
@@ -125,6 +133,8 @@ class ValkeyStore:
     async def aclose(self) -> None:
         """Take leave of the other nodes and hang up."""
         self._alarm.stop()
+        if self._comparing:
+            self._comparing.cancel()
         if self._shards and self._shards[0].line:
             gone = self._loop.create_future()
             later = self._operate(self._shards[0], self._fellows.leave_taking(self.node_id), str)
@@ -138,8 +148,11 @@ class ValkeyStore:
     # Time
 
     def tick(self) -> None:
-        """Take the time, as Valkey tells it."""
-        self.now = self._alarm.now()
+        """Take the time, which is about this node's clients; a job's is by its primary's clock.
+
+        A primary that is replaced by one with another clock must not make clients look idle.
+        """
+        self.now = int(self._loop.time() * 1000 + self._wall)
 
     catch_up = tick
 
@@ -192,6 +205,7 @@ class ValkeyStore:
 
     def _placed(self, shard: Shard) -> None:
         """All in line stand where the shard is now, and what was due may be so since long."""
+        self._clocks_due = self._seconds
         shard.tell([b"tick", 0])
         for name, clients in self._in_line():
             if self._shard(name) is shard:
@@ -392,11 +406,10 @@ class ValkeyStore:
     def show(self, id_: bytes) -> Later[JobState | None]:
         """As `Engine.show`."""
         [(shard, ids)] = self._by_shard([id_])
-        return self._operate(shard, [b"show", 0, *ids], lambda told: self._shown(id_, told))
+        return self._operate(shard, [b"show", 0, *ids], partial(self._shown, shard, id_))
 
-    def _shown(self, id_: bytes, told: Any) -> JobState | None:
-        self.tick()
-        return layout.shown(id_, told, self.now) if told else None
+    def _shown(self, shard: Shard, id_: bytes, told: Any) -> JobState | None:
+        return layout.shown(id_, told, self._alarm.now(shard)) if told else None
 
     # Queues
 
@@ -435,7 +448,7 @@ class ValkeyStore:
         def words(at: int, count: int) -> list[Any]:
             return [b"queues", 0, at, count, wanted.low, wanted.high]
 
-        return self._scan(cursor, limit, words, list)
+        return self._scan(cursor, limit, words, lambda _shard, names: names)
 
     def scan_jobs(
         self, cursor: int, limit: int | None, name: bytes | None, states: Iterable[bytes]
@@ -446,11 +459,11 @@ class ValkeyStore:
         def words(at: int, count: int) -> list[Any]:
             return [b"jobs", 0, at, count, b"" if name is None else b"=" + name]
 
-        def read(told: list[Any]) -> list[JobState]:
-            self.tick()
+        def read(shard: Shard, told: list[Any]) -> list[JobState]:
+            now = self._alarm.now(shard)
             rows = zip(*[iter(told)] * 5, strict=True)
             return [
-                layout.shown(id_, (value, due, kind, counts), self.now)
+                layout.shown(id_, (value, due, kind, counts), now)
                 for id_, value, due, kind, counts in rows
                 if not searched or layout.state_name(kind) in searched
             ]
@@ -463,7 +476,7 @@ class ValkeyStore:
         cursor: int,
         limit: int | None,
         words: Callable[[int, int], list[Any]],
-        read: Callable[[Any], list[T]],
+        read: Callable[[Shard, Any], list[T]],
         shards: list[Shard] | None = None,
     ) -> Later[tuple[int, list[T]]]:
         return Scan(shards or self._shards, limit, words, read).begin(cursor)
@@ -491,6 +504,13 @@ class ValkeyStore:
         self._seconds += 1
         if self._seconds % LOOK_EVERY == 0:
             self._look_at_replicas()
+        if self._seconds >= self._clocks_due:
+            self._clocks_due = self._seconds + CLOCKS_EVERY
+            self._compare_clocks()
+
+    def _compare_clocks(self) -> None:
+        if self._comparing is None or self._comparing.done():
+            self._comparing = self._loop.create_task(self._system.compare_clocks())
 
     def _look_at_replicas(self) -> None:
         if self._looking is None or self._looking.done():
@@ -548,6 +568,7 @@ class ValkeyStore:
             "durability": "always" if self._synced else "none",
             "may_lose": self._may_lose(),
             "valkey_shards_missing": sum(shard.line is None for shard in self._shards),
+            "valkey_clock_difference": f"{self._system.clocks.difference.seconds:.3f}",
         }
 
     def _may_lose(self) -> str:

@@ -22,6 +22,7 @@ from pydisque.errors import DisqueError
 from pydisque.node import certificates
 from pydisque.node.certificates import CertificateError
 from pydisque.node.valkey import layout
+from pydisque.node.valkey.clocks import Clocks, read_clock
 from pydisque.node.valkey.copies import UNKNOWN, Copies, Told, online_replicas
 from pydisque.node.valkey.layout import Layout
 from pydisque.node.valkey.line import Line, LineLostError, connect
@@ -99,6 +100,7 @@ class System:
         self._bare: set[Line] = set()  # whose server has not our functions any more
         self._wanted = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
+        self.clocks = Clocks(self._visit)
         self._last: list[Address] = []
         self._watch: Line | None = None  # a Sentinel that tells of failovers
 
@@ -318,6 +320,7 @@ class System:
             )
         line.replicas = await online_replicas(line)
         line.run = await _run_of(line)
+        line.ahead = 1000 * (await read_clock(line)).ahead
         if self._synced:
             await self._check_disk(line)
         await _load(line)
@@ -357,8 +360,7 @@ class System:
 
     async def _second(self, line: Line) -> Line:
         """Another connection to a server, which must not have been started anew meanwhile."""
-        second = await self._connect(line.address)
-        second.lost = lambda _line, _why: None
+        second = await self._visit(line.address)
         second.run = await _run_of(second)
         if second.run != line.run or line.closed:
             second.close()
@@ -377,6 +379,18 @@ class System:
         for line in list(self.lines.values()):
             with contextlib.suppress(LineLostError, hiredis.ReplyError):
                 line.replicas = await online_replicas(line)
+
+    async def compare_clocks(self) -> None:
+        """See whether the clocks of all servers agree."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.patience):
+                await self.clocks.compare(list(self.lines.values()))
+
+    async def _visit(self, address: Address) -> Line:
+        """A connection to a server that is not missed when it is lost."""
+        line = await self._connect(address)
+        line.lost = lambda _line, _why: None
+        return line
 
     # Finding
 
