@@ -47,6 +47,11 @@ def bodies(client: Client, queue: str) -> list[bytes]:
     return [job.body for job in client.qpeek(queue, 100_000)]
 
 
+def words_of(done: Ended) -> str:
+    """What was written, its lines filled anew."""
+    return " ".join(done.text.split())
+
+
 # add
 
 
@@ -78,6 +83,53 @@ def test_add_lines(cli, client, queue):
     done = cli("add", queue, typed=b"\n".join(lines))
     assert (done.code, done.err, done.text) == (0, "", "added: 3504 jobs\n")
     assert bodies(client, queue) == lines
+
+
+def test_add_dash_is_standard_input(cli, client, queue):
+    """Where a body is - each line of standard input is a job, as it is without any body."""
+    done = cli("add", queue, "-", typed="".join(f"{n}\n" for n in range(1, 5001)))
+    assert done == (0, b"added: 5000 jobs\n", "")
+    assert bodies(client, queue) == [b"%d" % n for n in range(1, 5001)]
+
+
+def test_add_dash_among_bodies(cli, client, queue, tmp_path):
+    """The lines of standard input come in the place of -, and a file may hold a - of its own."""
+    (tmp_path / "dash").write_bytes(b"-")
+    words = ("add", queue, "first", "-", "last", "--file", str(tmp_path / "dash"))
+    assert cli(*words, typed=b"one\ntwo") == (0, b"added: 5 jobs\n", "")
+    assert bodies(client, queue) == [b"first", b"one", b"two", b"last", b"-"]
+
+
+def test_add_a_body_that_is_a_dash(cli, client, queue):
+    """Standard input is the way in for it, as the help says."""
+    assert cli("add", queue, typed=b"-\n").code == 0
+    assert bodies(client, queue) == [b"-"]
+    assert "A body that is - itself goes in by standard input." in words_of(cli("add", "--help"))
+
+
+@pytest.mark.parametrize(
+    "words", ["- -", "- --file -", "--file - --file -", "x - y -", "-f - -- -"]
+)
+def test_standard_input_is_read_once(cli, client, queue, words):
+    """A second - is refused, and nothing of the first is added."""
+    done = cli("add", queue, *words.split(), typed=b"line\n")
+    assert (done.code, done.out) == (2, b"")
+    assert done.err.endswith("- is given twice; expected once, as standard input is read once\n")
+    assert client.qlen(queue) == 0
+
+
+def test_lines_of_other_systems(cli, client, queue):
+    """Only LF ends a line of bodies: a CR, a NUL and bytes that are no text come in as they are."""
+    assert cli("add", queue, "-", typed=b"a\r\nb\0c\n\xff").code == 0
+    assert bodies(client, queue) == [b"a\r", b"b\0c", b"\xff"]
+
+
+def test_add_a_file_that_is_a_directory(cli, client, queue, tmp_path):
+    """It is refused before anything is added."""
+    done = cli("add", queue, "body", "--file", str(tmp_path))
+    assert (done.code, done.out) == (2, b"")
+    assert done.err.endswith(f"'{tmp_path}': Is a directory\n")
+    assert client.qlen(queue) == 0
 
 
 def test_add_nothing(cli, client, queue):
@@ -330,6 +382,16 @@ def test_show_some(cli, client, queue):
 # jobs
 
 
+def test_show_from_standard_input(cli, client, queue):
+    """An ID that is - is those of standard input, between the others; what is none is told."""
+    ids = [job_id.decode() for job_id in client.add_jobs(queue, ["a", "b", "c", "d"])]
+    done = cli("show", ids[0], "-", ids[3], "--raw", typed=f"{ids[1]}\r\n\n{ids[2]}")
+    assert done == (0, b"abcd", "")
+    done = cli("show", "-", "--raw", typed=f"{ids[0]}\nnothing\n")
+    assert (done.code, done.out) == (2, b"")
+    assert "line 2: nothing is no job ID" in done.err
+
+
 def test_jobs(cli, client, queue):
     """Those of a queue, queued or not."""
     taken, _ = client.add_jobs(queue, ["a", "b"], retry=600)
@@ -442,6 +504,14 @@ def test_answers_from_standard_input(cli, client, queue):
     told = [json.loads(line) for line in done.text.splitlines()]
     assert told == [{"id": NOBODY, "result": 0}, *({"id": i, "result": 1} for i in ids)]
     assert client.qlen(queue) == 0
+
+
+def test_answers_from_both(cli, client, queue):
+    """IDs of arguments and of standard input go together; a second - is refused, and acks none."""
+    ids = [job_id.decode() for job_id in client.add_jobs(queue, ["a", "b", "c"])]
+    assert cli("ack", ids[0], "-", "-", typed=ids[1]).code == 2
+    assert client.qlen(queue) == 3
+    assert cli("ack", ids[0], "-", ids[1], typed=ids[2]) == (0, b"acknowledged: 3 jobs\n", "")
 
 
 def test_complaints_are_bounded(cli):

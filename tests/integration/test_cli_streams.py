@@ -112,7 +112,13 @@ def test_a_full_disk(server, client, queue, words):
     assert client.qlen(queue) == 1 + words.startswith("add")
 
 
-@pytest.mark.parametrize("words", [("add", "q"), ("ack", "-")])
+@pytest.mark.parametrize("words",
+    [
+        ("add", "q"), ("add", "q", "-"), ("add", "q", "--file", "-"), ("ack", "-"), ("show", "-"),
+        ("dead", "show", "-"), ("dead", "purge", "-", "--yes"), ("load", "/nowhere"),
+        ("load", "/nowhere", "-"),
+    ],
+)  # fmt: skip
 def test_no_input(server, words):
     """That there is nothing to read from is told with exit code 2."""
     done = ran(server, *words, closed=0)

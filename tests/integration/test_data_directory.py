@@ -10,9 +10,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+import command_line
 from pydisque.node import Server
 from pydisque.node.job import ACTIVE, Job
 from pydisque.node.queue import Queue
@@ -24,10 +26,29 @@ COMMAND = [sys.executable, "-m", "pydisque"]
 HEAD = b'{"type":"pydisque-dump","version":1}\n'
 
 
-def run(*args: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def run(
+    *args: str | Path, stdin: bytes = b"", cwd: Path | None = None
+) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [*COMMAND, *args], input=stdin, capture_output=True, timeout=60, check=False
+        [*COMMAND, *args], input=stdin, capture_output=True, timeout=60, check=False, cwd=cwd
     )
+
+
+class InFolder(NamedTuple):
+    """Commands that run in an empty folder."""
+
+    folder: Path
+
+    def run(self, *args: str, typed: bytes = b"") -> command_line.Ended:
+        return command_line.run([], *args, typed=typed)
+
+
+@pytest.fixture
+def cli_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InFolder:
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return InFolder(folder)
 
 
 def fails(*args: str | Path, stdin: bytes = b"") -> str:
@@ -246,7 +267,81 @@ def test_a_dump_in_a_file(kept, tmp_path):
     assert file.stat().st_mode & 0o777 == 0o600
 
 
+def test_dashes(kept, tmp_path):
+    """A file that is - is standard input or output, and no file of that name is made."""
+    result = run("dump", kept, "--output", "-", cwd=tmp_path)
+    assert result.stdout == b"".join(dumped(kept))
+    assert run("load", tmp_path / "new", "-", stdin=result.stdout, cwd=tmp_path).returncode == 0
+    assert dumped(tmp_path / "new")[1:] == dumped(kept)[1:]
+    assert {path.name for path in tmp_path.iterdir()} == {"kept", "new"}
+
+
 # What cannot be done
+
+
+ADDRESSES = [
+    "localhost:7711", "[::1]:7711", "::1", ":7711", "10.0.0.5:7711", "node1:7711,node2:7711",
+    "user:password@node1:7711", "localhost:7711/", "disque://localhost:7711", "disques://node1",
+    "DISQUE://node1", "unix:/tmp/disque.sock", "valkey:/localhost", "http://localhost",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+@pytest.mark.parametrize(
+    "words",
+    [
+        "load ADDRESS", "load ADDRESS -", "check ADDRESS", "dump ADDRESS", "dump . -o ADDRESS",
+        "serve --port 0 --data ADDRESS", "serve --port -1 --unixsocket ADDRESS",
+        "migrate localhost:1 --to localhost:2 --journal ADDRESS",
+    ],
+)  # fmt: skip
+def test_an_address_is_no_path(cli_in, words, address):
+    """The address of a node where a path belongs is refused with what is allowed, and none made."""
+    done = cli_in.run(*words.replace("ADDRESS", address).split(), typed=HEAD)
+    assert (done.code, done.out) == (2, b"")
+    assert "allowed is a" in done.err
+    assert "loaded" not in done.err
+    assert "password@" not in done.err or "serve" in words  # whose options are no secrets
+    assert list(cli_in.folder.iterdir()) == []
+
+
+def test_a_path_with_a_colon(kept, cli_in):
+    """A path in which a slash comes first is one, whatever follows."""
+    dump = b"".join(dumped(kept))
+    for path in ("./localhost:7711", str(cli_in.folder / "a:1")):
+        assert cli_in.run("load", path, typed=dump).text.startswith("loaded: 7 jobs, 3 queues\n")
+        assert cli_in.run("check", path).code == 0
+
+
+def test_a_bare_name_is_perhaps_a_host(kept, cli_in):
+    """No directory is made for a bare name; one that is there is loaded into."""
+    dump = b"".join(dumped(kept))
+    done = cli_in.run("load", "node1", typed=dump)
+    assert (done.code, done.out) == (2, b"")
+    assert "there is no directory node1 here; allowed is a directory" in done.err
+    assert list(cli_in.folder.iterdir()) == []
+    (cli_in.folder / "node1").mkdir()
+    assert cli_in.run("load", "node1", typed=dump).code == 0
+
+
+def test_a_journal_of_a_migration_is_a_file(cli_in):
+    """Standard output would forget what is on its way, so - is refused."""
+    done = cli_in.run("migrate", "localhost:1", "--to", "localhost:2", "--journal", "-")
+    assert (done.code, done.out) == (2, b"")
+    assert "- is no file, and this must be one" in done.err
+    assert list(cli_in.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words", ["load URL", "check URL", "dump URL", "serve --port 0 --store URL"]
+)
+def test_a_node_is_no_valkey(words):
+    """A node of Disque that is named as a Valkey is told as such."""
+    with Server() as server:
+        url = f"redis://{server.address}"
+        done = command_line.run([], *words.replace("URL", url).split(), typed=HEAD)
+    assert (done.code, done.out) == (1, b"")
+    assert done.err.endswith(f"{server.address} is no Valkey; a node of Disque answers so\n")
 
 
 @pytest.mark.parametrize("command", ["check", "dump"])

@@ -243,6 +243,22 @@ def test_replay_by_id(client, queue, bury, dead):
     assert dead("list", queue, "--json").stdout.count("\n") == 1
 
 
+def test_ids_from_standard_input(client, queue, bury, dead):
+    """An ID that is - is those of standard input; purging them asks nobody, so --yes is needed."""
+    ids = [bury(body=b"%d" % n) for n in range(3)]
+    done = dead("show", "-", "--json", answer=f"{ids[0]}\n{ids[1]}\n")
+    assert [json.loads(line)["body"] for line in done.stdout.splitlines()] == ["0", "1"]
+    done = dead("replay", "-", answer=f"{ids[0]}\n")
+    assert (done.returncode, done.stdout) == (0, "put back: 1 job\n")
+    assert bodies(client, queue, 1)[0].endswith(b"\n0")
+    done = dead("purge", "-", answer=f"{ids[1]}\n")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "- goes with --yes" in done.stderr
+    done = dead("purge", "-", ids[2], "--yes", answer=f"{ids[1]}\n")
+    assert (done.returncode, done.stdout) == (0, "purged: 2 dead letters\n")
+    assert dead("replay", "-", answer="").stdout == "put back: 0 jobs\n"
+
+
 def test_replay_by_error(client, queue, bury, dead):
     """Letters that do not match are not touched, nor what is no letter."""
     for error in ("TimeoutError: 1", "ValueError", "TimeoutError: 2"):

@@ -16,6 +16,7 @@ ROOT = Path(pydisque.__file__).parent
 # Each may import what stands before it in this list, in the package at large.
 LAYERS = [
     "errors",
+    "paths",
     "watching",
     "door",
     "exposition",
@@ -49,7 +50,7 @@ LAYERS = [
 ]
 
 # The same for the node, which may also import `pydisque` itself, for its version, and these.
-FOR_ALL = ["errors", "watching", "door", "exposition"]
+FOR_ALL = ["errors", "paths", "watching", "door", "exposition"]
 NODE_LAYERS = [
     "resp",
     "certificates",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import IO, Any
 
 import click
@@ -10,12 +10,12 @@ from redis.exceptions import AuthenticationError
 
 from pydisque.cli.bodies import print_json, text_or_base64
 from pydisque.cli.common import EXIT_CODES, asking, errors_told, number, to_ask, told
-from pydisque.cli.lines import batches, size_of
+from pydisque.cli.lines import InputFile, Value, batches, claim_input, size_of
 from pydisque.cli.parameters import (
     AtLeast,
     Seconds,
-    as_bytes,
     as_json,
+    bodies_or_input,
     milliseconds,
     passable,
     queue,
@@ -33,9 +33,9 @@ def _milliseconds(_: click.Context, __: click.Parameter, seconds: float) -> int:
 
 @click.command(epilog=EXIT_CODES)
 @queue
-@click.argument("bodies", metavar="[BODY]...", nargs=-1, callback=as_bytes)
+@click.argument("bodies", metavar="[BODY]...", nargs=-1, callback=bodies_or_input)
 @click.option(
-    "-f", "--file", "files", metavar="FILE", multiple=True, type=click.File("rb"),
+    "-f", "--file", "files", metavar="FILE", multiple=True, type=InputFile(),
     help="All of a file is the body of one job; - is standard input.  [may be given often]",
 )  # fmt: skip
 @click.option("--delay", metavar="S", type=whole_seconds(), help="Seconds until it is queued.")
@@ -57,7 +57,7 @@ def _milliseconds(_: click.Context, __: click.Parameter, seconds: float) -> int:
 @to_ask
 def add(
     queue: bytes,
-    bodies: tuple[bytes, ...],
+    bodies: tuple[Value, ...],
     files: tuple[IO[bytes], ...],
     as_json: bool,
     nodes: tuple[str, ...],
@@ -65,8 +65,9 @@ def add(
 ) -> None:
     """Add jobs to QUEUE.
 
-    Each BODY is a job, and each --file. Without any, each line of standard input is one, an empty
-    line too; they are added in batches, as they come.
+    Each BODY is a job, and each --file. Where BODY is -, and without any, each line of standard
+    input is one, an empty line too; they are added in batches, as they come. A line ends in LF; a
+    CR before it belongs to the body. A body that is - itself goes in by standard input.
 
     The IDs are told, a line each; of standard input how many were added, and with --json the IDs
     as well. The first that is refused ends it; then it is told which were not added. Ctrl-C ends it
@@ -78,16 +79,21 @@ def add(
       pydisque add mail "at most once, in a minute" --retry 0 --replicate 1 --delay 60
       pydisque add images --file cat.png --file dog.png
       pydisque add urls --ttl 3600 < urls.txt
+      seq 1 5000 | pydisque add numbers -
       tail -F access.log | pydisque add lines --maxlen 100000
+      echo - | pydisque add dashes
     """  # noqa: D301
     passable(**options)
-    given = [*bodies, *map(_content, files)]
+    values = [*bodies, *map(_content, files)]
+    if not values:
+        claim_input(click.get_current_context())
+        values = [None]
     with errors_told(), asking(nodes) as client:
         adding = _Adding(client, queue, options, as_json=as_json)
-        if given:
-            adding.given(given)
+        if None in values:
+            adding.counted(values, standard_input())
         else:
-            adding.lines(standard_input())
+            adding.listed(values)
 
 
 def _content(file: IO[bytes]) -> bytes:
@@ -108,32 +114,33 @@ class _Adding:
         self._options = options
         self._as_json = as_json
 
-    def given(self, bodies: Sequence[bytes]) -> None:
-        """Add these, and tell their IDs."""
-        results = self._client.add_jobs(self._queue, bodies, **self._options)
-        ids = _added(results)
-        if self._as_json:
-            self._print(ids)
-        elif ids:
-            click.echo("\n".join(ids))
-        _refuse_errors("job", 1, results)
+    def listed(self, values: Iterable[Value]) -> None:
+        """Add these, and print their IDs."""
+        for noun, first, bodies, _ in batches(values):
+            results = self._client.add_jobs(self._queue, bodies, **self._options)
+            ids = _added(results)
+            if self._as_json:
+                self._print(ids)
+            elif ids:
+                click.echo("\n".join(ids))
+            _refuse_errors(noun, first, results)
 
-    def lines(self, stream: IO[bytes]) -> None:
-        """Add each line, and tell how many were."""
+    def counted(self, values: Iterable[Value], stream: IO[bytes]) -> None:
+        """Add these, the lines of standard input among them, and print their number."""
         typed = stream.isatty()
         if typed:
             click.echo("a job a line; Ctrl-D ends", err=True)
         with counted(
             "added", "job", total=size_of(stream), err=self._as_json, typed=typed
         ) as advance:
-            for first, lines, size in batches(stream):
+            for noun, first, bodies, size in batches(values):
                 with finishing():
-                    results = self._client.add_jobs(self._queue, lines, **self._options)
+                    results = self._client.add_jobs(self._queue, bodies, **self._options)
                     ids = _added(results)
                     advance(len(ids), size)
                 if self._as_json:
                     self._print(ids)
-                _refuse_errors("line", first, results)
+                _refuse_errors(noun, first, results)
 
     def _print(self, ids: list[str]) -> None:
         queue = text_or_base64("queue", self._queue)

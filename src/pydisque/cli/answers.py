@@ -2,52 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import click
 from redis.exceptions import ConnectionError  # noqa: A004
 
 from pydisque import commands
-from pydisque.arguments import is_job_id
-from pydisque.cli import lines
 from pydisque.cli.bodies import print_json
-from pydisque.cli.common import EXIT_CODES, errors_told, every_node, shown, to_ask
-from pydisque.cli.parameters import as_json, whole_seconds
+from pydisque.cli.common import EXIT_CODES, errors_told, every_node, to_ask
+from pydisque.cli.lines import Value
+from pydisque.cli.parameters import as_json, batches_of_ids, ids, whole_seconds
 from pydisque.cli.progress import Complaints, counted, finishing
 from pydisque.cli.streams import standard_input
 from pydisque.client import Client
 from pydisque.command import Command
 from pydisque.errors import BadIDError
 
-# Letters of a line that is no job ID, in the error.
-LONGEST_QUOTED = 80
-
 F = TypeVar("F", bound=Callable[..., Any])
 Make = Callable[[str], Command[int]]
 
 
-def _ids_or_dash(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
-    if given != ("-",):
-        _checked(given)
-    return given
-
-
-def _checked(ids: Iterable[str], first: int | None = None) -> None:
-    for number, job_id in enumerate(ids, first or 0):
-        blank = first is not None and not job_id
-        if not (is_job_id(job_id) or blank):
-            line = "" if first is None else f"line {number}: "
-            raise click.BadParameter(f"{line}{_quoted(job_id)} is no job ID")
-
-
-def _quoted(text: str) -> str:
-    return shown(text) if len(text) <= LONGEST_QUOTED else f"{shown(text[:LONGEST_QUOTED])}…"
-
-
 def _answer(function: F) -> F:
     """What all of these take."""
-    ids = click.argument("ids", metavar="ID...", nargs=-1, required=True, callback=_ids_or_dash)
     return ids(as_json(to_ask(function)))
 
 
@@ -56,10 +33,10 @@ def _answer(function: F) -> F:
 
 @click.command(epilog=EXIT_CODES)
 @_answer
-def ack(ids: tuple[str, ...], as_json: bool, nodes: tuple[str, ...]) -> None:
+def ack(ids: tuple[Value, ...], as_json: bool, nodes: tuple[str, ...]) -> None:
     """Acknowledge jobs: they are done, and no node delivers them again.
 
-    Instead of IDs, - reads them from standard input, a line each.
+    An ID that is - reads IDs from standard input, a line each.
 
     \b
     Examples:
@@ -77,10 +54,10 @@ def ack(ids: tuple[str, ...], as_json: bool, nodes: tuple[str, ...]) -> None:
     help="Seconds until they come again; a real Disque knows no such thing.",
 )  # fmt: skip
 @_answer
-def nack(ids: tuple[str, ...], delay: int | None, as_json: bool, nodes: tuple[str, ...]) -> None:
+def nack(ids: tuple[Value, ...], delay: int | None, as_json: bool, nodes: tuple[str, ...]) -> None:
     """Give jobs back: they failed, and are queued again.
 
-    Instead of IDs, - reads them from standard input, a line each.
+    An ID that is - reads IDs from standard input, a line each.
 
     \b
     Examples:
@@ -94,10 +71,10 @@ def nack(ids: tuple[str, ...], delay: int | None, as_json: bool, nodes: tuple[st
 
 @click.command(epilog=EXIT_CODES)
 @_answer
-def working(ids: tuple[str, ...], as_json: bool, nodes: tuple[str, ...]) -> None:
+def working(ids: tuple[Value, ...], as_json: bool, nodes: tuple[str, ...]) -> None:
     """Say that jobs are still being worked on: their next delivery is put off by their RETRY.
 
-    Once half of a job's TTL is gone this is refused. Instead of IDs, - reads them from standard
+    Once half of a job's TTL is gone this is refused. An ID that is - reads IDs from standard
     input, a line each.
 
     \b
@@ -111,10 +88,10 @@ def working(ids: tuple[str, ...], as_json: bool, nodes: tuple[str, ...]) -> None
 
 @click.command(epilog=EXIT_CODES)
 @_answer
-def enqueue(ids: tuple[str, ...], as_json: bool, nodes: tuple[str, ...]) -> None:
+def enqueue(ids: tuple[Value, ...], as_json: bool, nodes: tuple[str, ...]) -> None:
     """Queue jobs that are not queued: delivered or delayed ones.
 
-    Instead of IDs, - reads them from standard input, a line each.
+    An ID that is - reads IDs from standard input, a line each.
 
     \b
     Examples:
@@ -128,10 +105,10 @@ def enqueue(ids: tuple[str, ...], as_json: bool, nodes: tuple[str, ...]) -> None
 
 @click.command(epilog=EXIT_CODES)
 @_answer
-def dequeue(ids: tuple[str, ...], as_json: bool, nodes: tuple[str, ...]) -> None:
+def dequeue(ids: tuple[Value, ...], as_json: bool, nodes: tuple[str, ...]) -> None:
     """Take jobs out of their queue without delivering them; their RETRY queues them again.
 
-    Instead of IDs, - reads them from standard input, a line each.
+    An ID that is - reads IDs from standard input, a line each.
 
     \b
     Examples:
@@ -144,11 +121,11 @@ def dequeue(ids: tuple[str, ...], as_json: bool, nodes: tuple[str, ...]) -> None
 
 @click.command(epilog=EXIT_CODES)
 @_answer
-def delete(ids: tuple[str, ...], as_json: bool, nodes: tuple[str, ...]) -> None:
+def delete(ids: tuple[Value, ...], as_json: bool, nodes: tuple[str, ...]) -> None:
     """Delete jobs, whoever has them, from all nodes of the cluster.
 
     A node that cannot be reached meanwhile keeps its copy and delivers it; `pydisque ack` tells
-    that one too. Instead of IDs, - reads them from standard input, a line each.
+    that one too. An ID that is - reads IDs from standard input, a line each.
 
     \b
     Examples:
@@ -174,7 +151,7 @@ class _Answers:
 
     def tell(
         self,
-        ids: tuple[str, ...],
+        ids: tuple[Value, ...],
         nodes: tuple[str, ...],
         make: Make,
         *,
@@ -183,10 +160,10 @@ class _Answers:
         zero_is_fine: bool = False,
     ) -> None:
         """Tell nodes, batch by batch, and people what came of it."""
-        typed = ids == ("-",) and standard_input().isatty()
+        typed = None in ids and standard_input().isatty()
         with errors_told(), every_node(nodes, whole=everywhere) as clients:
             with counted(self._done, "job", err=as_json, typed=typed) as advance:
-                for batch in _batches(ids):
+                for batch in batches_of_ids(ids):
                     with finishing():
                         results = _results(clients, batch, make, everywhere=everywhere)
                         fine = [_is_fine(r, zero_is_fine) for r in results.values()]
@@ -215,18 +192,6 @@ def _as_dict(job_id: str, result: int | Exception | None) -> dict[str, Any]:
     if isinstance(result, Exception):
         return {"id": job_id, "error": str(result)}
     return {"id": job_id, "result": result or 0}
-
-
-def _batches(ids: tuple[str, ...]) -> Iterator[Sequence[str]]:
-    """The IDs given, or those of standard input as they come."""
-    size = lines.BATCH
-    if ids != ("-",):
-        yield from (ids[start : start + size] for start in range(0, len(ids), size))
-        return
-    for batch in lines.batches(standard_input()):
-        texts = [line.strip().decode(errors="backslashreplace") for line in batch.lines]
-        _checked(texts, batch.first)
-        yield [text for text in texts if text]
 
 
 def _results(

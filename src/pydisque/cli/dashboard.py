@@ -14,6 +14,7 @@ import click
 
 from pydisque import systemd
 from pydisque.cli.common import to_ask
+from pydisque.cli.lines import DASH, claim_input
 
 if TYPE_CHECKING:
     from pydisque.dashboard.auth import Door
@@ -43,7 +44,12 @@ MOST_REQUESTS = 200
     "--token", metavar="TEXT", envvar="PYDISQUE_DASHBOARD_TOKEN", show_envvar=True,
     help="Ask for this token.",
 )  # fmt: skip
-@click.option("--token-file", metavar="FILE", type=click.Path(), help="The token is in this file.")
+@click.option(
+    "--token-file",
+    metavar="FILE",
+    type=click.Path(),
+    help="The token is in this file, or in standard input (-).",
+)
 @click.option(
     "--user", metavar="NAME", envvar="PYDISQUE_DASHBOARD_USER", show_envvar=True,
     help="Ask for a name and a password (HTTP's Basic).",
@@ -53,7 +59,10 @@ MOST_REQUESTS = 200
     help="The password.",
 )  # fmt: skip
 @click.option(
-    "--password-file", metavar="FILE", type=click.Path(), help="The password is in this file."
+    "--password-file",
+    metavar="FILE",
+    type=click.Path(),
+    help="The password is in this file, or in standard input (-).",
 )
 @click.option(
     "--allow-host", "hosts", metavar="NAME", multiple=True,
@@ -121,12 +130,18 @@ def _secret(what: str, given: str | None, path: str | None) -> str:
     if path is None:
         return given or ""
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = _content(path).decode().splitlines()
     except (OSError, ValueError) as error:
         raise click.UsageError(f"--{what}-file: {error}") from None
     if not lines or not lines[0]:
         raise click.UsageError(f"--{what}-file: {path} is empty")
     return lines[0]
+
+
+def _content(path: str) -> bytes:
+    return (
+        claim_input(click.get_current_context()).read() if path == DASH else Path(path).read_bytes()
+    )
 
 
 def _empty(**secrets: str | None) -> str | None:

@@ -16,8 +16,8 @@ import click
 from pydisque.cli import stores
 from pydisque.cli.bodies import print_json
 from pydisque.cli.common import number
-from pydisque.cli.lines import size_of
-from pydisque.cli.parameters import as_json
+from pydisque.cli.lines import DASH, InputFile, size_of
+from pydisque.cli.parameters import OutputFile, as_json
 from pydisque.cli.progress import Advance, busy, counted
 
 if TYPE_CHECKING:
@@ -92,15 +92,16 @@ def _check(directory: str, *, as_json: bool) -> None:
     "-o",
     "--output",
     metavar="FILE",
-    type=click.Path(dir_okay=False),
-    help="Write to this file instead of standard output; a new one can be read by you alone.",
+    type=OutputFile(),
+    default=DASH,
+    help="Write to this file instead of standard output (-); a new one can be read by you alone.",
 )
 @click.option(
     "--skip-damaged",
     is_flag=True,
     help="Write what can be read of a damaged journal, tell what cannot, and exit with 1.",
 )
-def dump(store: Place | str, output: str | None, skip_damaged: bool) -> None:
+def dump(store: Place | str, output: str, skip_damaged: bool) -> None:
     """Write the jobs and queues in a data directory or a Valkey as JSON lines.
 
     Of a directory they are those of one moment, of a Valkey those of one moment for each shard
@@ -120,7 +121,7 @@ def dump(store: Place | str, output: str | None, skip_damaged: bool) -> None:
         _write(output, stores.read(store), b"")
 
 
-def _dump(directory: str, output: str | None, *, skip_damaged: bool) -> None:
+def _dump(directory: str, output: str, *, skip_damaged: bool) -> None:
     findings = _examine(directory)
     problems = findings.problems
     if problems and not skip_damaged:
@@ -139,11 +140,11 @@ def _dump(directory: str, output: str | None, *, skip_damaged: bool) -> None:
         )
 
 
-def _write(output: str | None, state: Replay, node_id: bytes) -> None:
+def _write(output: str, state: Replay, node_id: bytes) -> None:
     from pydisque.node.dump import lines  # noqa: PLC0415
 
     try:
-        typed = output is None and sys.stdout.isatty()  # the lines are seen themselves
+        typed = output == DASH and sys.stdout.isatty()  # the lines are seen themselves
         with _written(output) as file, counted("written", typed=typed) as advance:
             for line in lines(state, node_id):
                 file.write(line)
@@ -155,18 +156,19 @@ def _write(output: str | None, state: Replay, node_id: bytes) -> None:
 
 
 @click.command(epilog=_EXIT_CODES)
-@stores.STORE
-@click.argument("file", type=click.File("rb"), default="-")
+@stores.TARGET
+@click.argument("file", type=InputFile(), default=DASH)
 @click.option("-v", "--verbose", is_flag=True, help="Tell of each job that got a new ID which.")
 @as_json
 def load(store: Place | str, file: BinaryIO, verbose: bool, as_json: bool) -> None:
     """Add the jobs and queues of a dump to a data directory or a Valkey.
 
-    The dump is read from FILE or standard input. A line that is wrong is told, and nothing is
-    loaded. Jobs that are there already are left as they are.
+    The dump is read from FILE, or from standard input where that is - or missing. A line that is
+    wrong is told, and nothing is loaded. Jobs that are there already are left as they are.
 
-    A directory is made if it is not there; no node may be running on it. All of the dump is loaded
-    or nothing.
+    A directory is made if it is not there, and its name has a slash: a bare name may be meant for a
+    host. No node may be running on it. All of the dump is loaded or nothing. The address of a node
+    is refused.
 
     On a Valkey nodes may be running. Should it fail meanwhile, what was loaded is told, and the
     same dump can be loaded again for the rest. Where there are several shards, jobs whose IDs lead
@@ -226,9 +228,9 @@ def _examine(directory: str) -> Findings:
 
 
 @contextmanager
-def _written(output: str | None) -> Iterator[BinaryIO]:
+def _written(output: str) -> Iterator[BinaryIO]:
     """Where a dump goes: what a file holds is on the disk in the end."""
-    if output is None:
+    if output == DASH:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return

@@ -7,6 +7,7 @@ here is what is told of them.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,7 +23,9 @@ from pydisque.cli.common import (
     to_ask,
 )
 from pydisque.cli.letters import Choice, Wanted, choosing, chosen
-from pydisque.cli.parameters import AtLeast, as_json, job_id, passable, queue_names, whole_seconds
+from pydisque.cli.lines import Value
+from pydisque.cli.parameters import AtLeast, as_json, passable, queue_names, whole_seconds
+from pydisque.cli.parameters import ids as ids_argument
 from pydisque.cli.progress import counted
 from pydisque.cli.tables import Table
 from pydisque.dead_letters import encoded
@@ -164,13 +167,14 @@ def _row(filed: Filed) -> tuple[str, ...]:
 
 
 @dead.command(epilog=EXIT_CODES)
-@job_id
+@ids_argument
 @as_json
 @to_ask
-def show(job_id: str, as_json: bool, nodes: tuple[str, ...]) -> None:
-    """Show all of one dead letter.
+def show(ids: tuple[Value, ...], as_json: bool, nodes: tuple[str, ...]) -> None:
+    """Show all of dead letters.
 
-    What died, where and why, with the traceback, the headers and the body.
+    What died, where and why, with the traceback, the headers and the body. An ID that is - reads
+    IDs from standard input, a line each.
 
     \b
     Examples:
@@ -178,14 +182,15 @@ def show(job_id: str, as_json: bool, nodes: tuple[str, ...]) -> None:
       pydisque dead show D-5f1a0c3e-C0ssHkZmZ3v1pQv0Vd7nW9tK-05a1 --json | jq -r .body
     """  # noqa: D301
     with errors_told(), every_node(nodes) as clients:
-        choice = Choice(clients, (job_id,), None)
-        letters = [filed for _, batch in choice.batches() for filed in batch]
-    if not letters:
+        choice = Choice(clients, ids, None)
+        letters = chain.from_iterable(batch for _, batch in choice.batches())
+        for number, filed in enumerate(letters):
+            if as_json:
+                print_json([_as_dict(filed)])
+            else:
+                _print_story(filed, after_another=bool(number))
+    if choice.failed:
         raise click.exceptions.Exit(1)
-    if as_json:
-        print_json([_as_dict(letters[0])])
-    else:
-        _print_story(letters[0])
 
 
 def _as_dict(filed: Filed) -> dict[str, Any]:
@@ -201,7 +206,9 @@ def _as_dict(filed: Filed) -> dict[str, Any]:
     return told | text_or_base64("body", filed.body if letter is None else letter.body)
 
 
-def _print_story(filed: Filed) -> None:
+def _print_story(filed: Filed, *, after_another: bool) -> None:
+    if after_another:
+        click.echo()
     letter = filed.letter
     assert letter is not None  # noqa: S101
     for name, value in (
@@ -238,7 +245,7 @@ def _print_story(filed: Filed) -> None:
 @as_json
 @to_ask
 def replay(
-    ids: tuple[str, ...],
+    ids: tuple[Value, ...],
     queue: str | None,
     dead_queue: str | None,
     error: str | None,
@@ -253,7 +260,7 @@ def replay(
     They have all their attempts before them. A job is added before its dead letter is
     acknowledged, so that none is lost whenever this is interrupted; at worst one is there as well
     as its letter. Letters that do not match are not touched, nor are jobs in a dead queue that are
-    no dead letters.
+    no dead letters. An ID that is - reads IDs from standard input, a line each.
 
     \b
     Examples:
@@ -305,7 +312,7 @@ def _tell_errors(batch: list[Filed], results: list[bytes | Exception]) -> int:
 @as_json
 @to_ask
 def purge(
-    ids: tuple[str, ...],
+    ids: tuple[Value, ...],
     queue: str | None,
     dead_queue: str | None,
     error: str | None,
@@ -316,7 +323,7 @@ def purge(
     """Acknowledge dead letters for good.
 
     They are gone then, and their jobs with them. Jobs in a dead queue that are no dead letters are
-    left alone.
+    left alone. An ID that is - reads IDs from standard input, a line each, and goes with --yes.
 
     \b
     Examples:
@@ -326,6 +333,8 @@ def purge(
     from pydisque import dead_letters  # noqa: PLC0415
 
     wanted = chosen(ids, queue, dead_queue, error=error)
+    if None in ids and not yes:
+        raise click.UsageError("- goes with --yes: the answer cannot come from standard input too")
     with errors_told(), every_node(nodes) as clients:
         choice = Choice(clients, ids, wanted)
         found: list[tuple[Client, list[str]]] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 import click
@@ -26,16 +27,18 @@ from pydisque.cli.common import (
     shown,
     to_ask,
 )
+from pydisque.cli.lines import Value
 from pydisque.cli.parameters import (
     Seconds,
     as_json,
     at_most_one,
-    job_ids,
+    batches_of_ids,
     milliseconds,
     queue,
     queues,
     raw,
 )
+from pydisque.cli.parameters import ids as ids_argument
 from pydisque.cli.progress import Complaints
 from pydisque.cli.tables import Table, duration, print_pairs
 from pydisque.client import Client, ReceivedJob
@@ -197,15 +200,16 @@ def _peeked(clients: list[Client], queue: bytes, count: int, *, newest: bool) ->
 
 
 @click.command(epilog=EXIT_CODES)
-@click.argument("ids", metavar="ID...", nargs=-1, required=True, callback=job_ids)
+@ids_argument
 @as_json
 @click.option("--raw", is_flag=True, help="Only the body, byte for byte, with nothing added.")
 @to_ask
-def show(ids: tuple[str, ...], as_json: bool, raw: bool, nodes: tuple[str, ...]) -> None:
+def show(ids: tuple[Value, ...], as_json: bool, raw: bool, nodes: tuple[str, ...]) -> None:
     """Show all that is known of jobs.
 
     A body of JSON is laid out, one that is no text is shown byte by byte. In a cluster the node is
-    believed that has the job queued, else the first that knows it.
+    believed that has the job queued, else the first that knows it. An ID that is - reads IDs from
+    standard input, a line each.
 
     \b
     Examples:
@@ -215,7 +219,7 @@ def show(ids: tuple[str, ...], as_json: bool, raw: bool, nodes: tuple[str, ...])
     at_most_one(json=as_json, raw=raw)
     unknown = Complaints()
     with errors_told(), every_node(nodes, whole=False) as clients:
-        for number, job_id in enumerate(ids):
+        for number, job_id in enumerate(chain.from_iterable(batches_of_ids(ids))):
             info = _known(clients, job_id)
             if info is None:
                 unknown.tell(f"{job_id}: no node knows such a job")

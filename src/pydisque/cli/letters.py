@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
 from pydisque.cli.common import be_known, number, shown
-from pydisque.cli.parameters import job_ids, queue_names
+from pydisque.cli.lines import Value
+from pydisque.cli.parameters import batches_of_ids, maybe_ids, queue_names
 from pydisque.dead_letters import encoded
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ def choosing(function: F) -> F:
             metavar="NAME",
             help="All letters of jobs of this queue.",
         ),
-        click.argument("ids", metavar="[ID]...", nargs=-1, callback=job_ids),
+        maybe_ids,
     ):
         function = option(function)
     return function
@@ -75,7 +77,7 @@ Found = Iterator[tuple["Client", list["Filed"]]]
 
 
 def chosen(
-    ids: tuple[str, ...], queue: str | None, dead_queue: str | None, **filters: Any
+    ids: tuple[Value, ...], queue: str | None, dead_queue: str | None, **filters: Any
 ) -> Wanted | None:
     """What is meant by these options; None: the IDs. Both, or neither, is refused."""
     wanted = Wanted.by(queue, dead_queue, filters["error"])
@@ -90,10 +92,12 @@ def chosen(
 class Choice:
     """The letters that were asked for, and what was found beside them."""
 
-    def __init__(self, clients: list[Client], ids: tuple[str, ...], wanted: Wanted | None) -> None:
+    def __init__(
+        self, clients: list[Client], ids: tuple[Value, ...], wanted: Wanted | None
+    ) -> None:
         """Choose by what is wanted or, without it, by IDs."""
         self._clients = clients
-        self._ids = list(dict.fromkeys(ids))
+        self._ids = list(dict.fromkeys(chain.from_iterable(batches_of_ids(ids))))
         self._wanted = wanted
         self.failed = 0
         """How many of the letters with these IDs could not be had."""

@@ -1,20 +1,72 @@
-"""Lines of standard input, some at a time: what is there is not kept waiting for what may come."""
+"""Values from arguments and from standard input, in batches.
+
+One rule for every command that takes bodies, job IDs or files: `-` is standard input. Of bodies and
+IDs each line is one. Standard input can be read once: a second `-` is refused before anything runs.
+A batch holds the lines that are there, so that no line waits for later ones.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from typing import IO, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import IO, Any, NamedTuple
+
+import click
+
+from pydisque.cli.streams import standard_input
+
+DASH = "-"
 
 # Bytes read at once, and the most lines in a batch.
 CHUNK = 1 << 18
 BATCH = 1000
 
+# In the context: a parameter reads standard input.
+_CLAIMED = "pydisque.standard-input"
+
+
+# Arguments
+
+
+def claim_input(context: click.Context) -> IO[bytes]:
+    """Standard input, for the one parameter that reads it.
+
+    Raises:
+        click.UsageError: it is closed, or another parameter reads it.
+    """
+    if context.meta.get(_CLAIMED):
+        raise click.UsageError("- is given twice; expected once, as standard input is read once")
+    context.meta[_CLAIMED] = True
+    return standard_input()
+
+
+class InputFile(click.File):
+    """A file that is read as bytes, or standard input."""
+
+    def __init__(self) -> None:
+        super().__init__("rb")
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> IO[bytes]:
+        """Open it."""
+        if value == DASH and ctx is not None:
+            return claim_input(ctx)
+        opened: IO[bytes] = super().convert(value, param, ctx)
+        return opened
+
+
+Value = bytes | None
+"""One body or ID; None: those of standard input."""
+
 
 class Batch(NamedTuple):
-    """Some lines, without their ends."""
+    """Some values, lines without their ends."""
 
+    noun: str
+    """What the number counts: lines of standard input, or jobs among the arguments."""
     first: int
     """The number of the first one, from 1."""
     lines: Sequence[bytes]
@@ -22,13 +74,28 @@ class Batch(NamedTuple):
     """Bytes read for them."""
 
 
-def batches(stream: IO[bytes]) -> Iterator[Batch]:
+def batches(values: Iterable[Value]) -> Iterator[Batch]:
+    """All values in their order, with the lines of standard input in place of None."""
+    first = 1
+    for is_input, group in groupby(values, lambda value: value is None):
+        given = [value for value in group if value is not None]
+        if is_input:
+            yield from _of_input(standard_input())
+        for start in range(0, len(given), BATCH):
+            yield Batch("job", first, given[start : start + BATCH], 0)
+            first += len(given[start : start + BATCH])
+
+
+# Standard input
+
+
+def _of_input(stream: IO[bytes]) -> Iterator[Batch]:
     """All lines, and a last one without an end if there is any."""
     first = 1
     for lines in _read(stream):
         for start in range(0, len(lines), BATCH):
             batch = lines[start : start + BATCH]
-            yield Batch(first, batch, sum(map(len, batch)) + len(batch))
+            yield Batch("line", first, batch, sum(map(len, batch)) + len(batch))
             first += len(batch)
 
 

@@ -17,7 +17,7 @@ import click
 
 from pydisque.cli.bodies import print_json, text_or_base64
 from pydisque.cli.common import DEADLINE, errors_told, number, shown
-from pydisque.cli.parameters import as_json, queue_names
+from pydisque.cli.parameters import OutputFile, as_json, queue_names
 from pydisque.cli.tables import Table
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _nodes(_: click.Context, __: click.Parameter, given: str) -> str:
     "--journal",
     "journal_path",
     metavar="FILE",
-    type=click.Path(dir_okay=False),
+    type=OutputFile(dash=False),
     help="Write down what is on its way, so that a run that was killed can be gone on with.",
 )
 @click.option(

@@ -3,31 +3,64 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import click
 
 from pydisque import commands
 from pydisque.arguments import LARGEST, is_job_id
+from pydisque.cli import lines
 from pydisque.cli.common import shown
 from pydisque.cli.completion import names_of_queues
 from pydisque.dead_letters import encoded
+from pydisque.paths import PATH, is_address
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Jobs
 
 
-def job_ids(_: click.Context, __: click.Parameter, given: Any) -> Any:
-    """Let what looks like job IDs pass."""
-    for value in (given,) if isinstance(given, str) else given:
-        if not is_job_id(value):
-            raise click.BadParameter(f"{shown(value)} is no job ID")
-    return given
+# Letters of a line that is no job ID, in the error.
+LONGEST_QUOTED = 80
 
 
-job_id = click.argument("job_id", metavar="ID", callback=job_ids)
+def job_ids(
+    context: click.Context, _: click.Parameter, given: tuple[str, ...]
+) -> tuple[lines.Value, ...]:
+    """Check the job IDs among the arguments; `-` is those of standard input."""
+    return tuple(_id_or_input(context, text) for text in given)
+
+
+def _id_or_input(context: click.Context, text: str) -> lines.Value:
+    if text == lines.DASH:
+        lines.claim_input(context)
+        return None
+    if not is_job_id(text):
+        raise click.BadParameter(f"{_quoted(text)} is no job ID")
+    return text.encode()
+
+
+ids = click.argument("ids", metavar="ID...", nargs=-1, required=True, callback=job_ids)
+maybe_ids = click.argument("ids", metavar="[ID]...", nargs=-1, callback=job_ids)
+
+
+def batches_of_ids(given: Iterable[lines.Value]) -> Iterator[list[str]]:
+    """All job IDs, some at a time.
+
+    Raises:
+        click.BadParameter: a line of standard input is none; nothing of its batch is returned.
+    """
+    for batch in lines.batches(given):
+        texts = [line.strip().decode(errors="backslashreplace") for line in batch.lines]
+        for number, text in enumerate(texts, batch.first):
+            if text and not is_job_id(text):
+                raise click.BadParameter(f"{batch.noun} {number}: {_quoted(text)} is no job ID")
+        yield [text for text in texts if text]
+
+
+def _quoted(text: str) -> str:
+    return shown(text) if len(text) <= LONGEST_QUOTED else f"{shown(text[:LONGEST_QUOTED])}…"
 
 
 MOST_SECONDS = 2**31 - 1
@@ -93,6 +126,31 @@ def as_bytes(_: click.Context, __: click.Parameter, given: Any) -> Any:
     if isinstance(given, tuple):
         return tuple(map(encoded, given))
     return None if given is None else encoded(given)
+
+
+class OutputFile(click.Path):
+    """A file to be written; standard output if it is `-` and may be."""
+
+    def __init__(self, *, dash: bool = True) -> None:
+        super().__init__(dir_okay=False, allow_dash=True)
+        self._dash = dash
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Take it if it is a path."""
+        if is_address(value):
+            self.fail(f"this looks like an address; allowed is {PATH}", param, ctx)
+        if value == lines.DASH and not self._dash:
+            self.fail("- is no file, and this must be one; ./- is one", param, ctx)
+        return str(super().convert(value, param, ctx))
+
+
+def bodies_or_input(
+    context: click.Context, _: click.Parameter, given: tuple[str, ...]
+) -> tuple[lines.Value, ...]:
+    """The bytes of bodies; `-` is those of standard input."""
+    for _dash in filter(lines.DASH.__eq__, given):
+        lines.claim_input(context)
+    return tuple(None if text == lines.DASH else encoded(text) for text in given)
 
 
 def queue_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from pydisque.cli.bodies import print_json, text_or_base64
 from pydisque.cli.common import number, shown
 from pydisque.cli.progress import busy
 from pydisque.cli.tables import print_pairs
+from pydisque.paths import is_address
 
 if TYPE_CHECKING:
     from pydisque.node.replay import Replay
@@ -20,11 +22,24 @@ if TYPE_CHECKING:
     from pydisque.node.valkey.place import Place
 
 
+_ALLOWED = "allowed is a directory, or a Valkey as in valkey://host:6379"
+
+
 def _store(context: click.Context, parameter: click.Parameter, value: str) -> Place | str:
-    """A directory as it is written, or a `Place`."""
-    if "://" not in value:
-        click.Path(file_okay=False).convert(value, parameter, context)
-        return value
+    """A directory as it is written, or a `Place`. No error shows the value: a URL has passwords."""
+    scheme, is_url, _ = value.partition("://")
+    if is_url and scheme.lower() not in ("disque", "disques"):
+        return _place(value)
+    if is_address(value):
+        raise click.BadParameter(
+            f"this looks like the address of a node; {_ALLOWED}. A directory with a colon in its "
+            "name is written ./NAME"
+        )
+    click.Path(file_okay=False).convert(value, parameter, context)
+    return value
+
+
+def _place(value: str) -> Place:
     from pydisque.node.valkey.place import parse  # noqa: PLC0415
 
     try:
@@ -35,7 +50,19 @@ def _store(context: click.Context, parameter: click.Parameter, value: str) -> Pl
         ) from None
 
 
+def _target(context: click.Context, parameter: click.Parameter, value: str) -> Place | str:
+    """Likewise; a bare name that is no directory yet may be a host, and none is made for it."""
+    store = _store(context, parameter, value)
+    if isinstance(store, str) and os.sep not in store and not os.path.isdir(store):  # noqa: PTH112
+        raise click.BadParameter(
+            f"there is no directory {shown(store)} here; {_ALLOWED}. A directory to be made is "
+            "written with a slash, as in ./NAME"
+        )
+    return store
+
+
 STORE = click.argument("store", metavar="DIR|URL", callback=_store)
+TARGET = click.argument("store", metavar="DIR|URL", callback=_target)
 
 
 def report(

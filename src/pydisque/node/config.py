@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pydisque.errors import DisqueError
+from pydisque.paths import PATH, is_address
 
 _SIZE = re.compile(r"([0-9]+)(b|k|kb|m|mb|g|gb)?", re.IGNORECASE)
 _UNITS = {
@@ -80,6 +81,12 @@ def _mode(typed: str) -> str:
 
 def _words(typed: str) -> str:
     return ",".join(typed.lower().replace(",", " ").split())
+
+
+def _path(typed: str) -> str:
+    if is_address(typed):
+        raise ValueError(PATH)
+    return typed
 
 
 def _hosts(typed: str) -> str:
@@ -166,7 +173,7 @@ class Parameter:
             if all(isinstance(word, str) for word in value):
                 return ",".join(value)
             raise ValueError("a list of texts")
-        if self.read in (_text, _mode, _hosts, _words, _listen):
+        if self.read in (_text, _path, _mode, _hosts, _words, _listen):
             raise ValueError("text in quotes")
         if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
@@ -177,7 +184,7 @@ PARAMETERS = {
     "requirepass": Parameter(
         "", _text, "Password of the user 'default', who may do everything.", secret=True
     ),
-    "unixsocket": Parameter("", _text, "Path of a Unix socket to listen on as well.", fixed=True),
+    "unixsocket": Parameter("", _path, "Path of a Unix socket to listen on as well.", fixed=True),
     "logfile": Parameter(""),
     "pidfile": Parameter(""),
     "maxmemory": Parameter(
@@ -233,7 +240,7 @@ PARAMETERS = {
     ),
     # From here on our own.
     "data": Parameter(
-        "", _text,
+        "", _path,
         "Directory in which jobs are kept; :memory: for nowhere. Without it the node picks one.",
         fixed=True, own=True,
     ),

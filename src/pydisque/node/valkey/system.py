@@ -452,6 +452,8 @@ class System:
     async def _of_one(self, line: Line) -> Address:
         told = (await line.exchange("INFO", "replication")).decode()
         fields = dict(row.partition(":")[::2] for row in told.split())
+        if "role" not in fields:
+            raise WrongPlaceError(f"{line} is no Valkey; a node of Disque answers so")
         if fields["role"] == "master":
             return line.address
         primary = fields["master_host"], int(fields["master_port"])

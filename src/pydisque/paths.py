@@ -1,0 +1,20 @@
+"""Which texts that people give as a path are none. Pure.
+
+As for git and rsync, a colon before the first slash makes an address, not a path: a directory named
+`localhost:7711` is never what was meant.
+"""
+
+from __future__ import annotations
+
+import re
+
+PATH = "a path; one with a colon before its first slash is written ./NAME"
+"""What is allowed, for messages."""
+
+_ADDRESS = re.compile(r"[^/]*:")
+_MEMORY = ":memory:"
+
+
+def is_address(text: str) -> bool:
+    """Whether a text looks like HOST:PORT, several of them, or a URL."""
+    return text != _MEMORY and _ADDRESS.match(text) is not None
