@@ -161,6 +161,7 @@ ADAPTER_LAYERS = [
     "aliases",
     "kombu/wire",
     "kombu/bindings",
+    "kombu/configured",
     "kombu/intake",
     "kombu/channel",
     "kombu/transport",

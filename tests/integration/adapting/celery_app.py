@@ -6,15 +6,23 @@ import os
 import time
 
 from celery import Celery
-from kombu import Queue
+from kombu import Exchange, Queue
 
 app = Celery("celery_app", broker=os.environ["BROKER_URL"])
 app.conf.update(
-    broker_transport_options={"retry": 2, "paused_wait": float(os.environ.get("PATIENCE", "10"))},
+    broker_transport_options={
+        "retry": 2,
+        "paused_wait": float(os.environ.get("PATIENCE", "10")),
+    },
     task_ignore_result=True,
     task_acks_late=True,
     task_create_missing_queues=True,
-    task_queues=[Queue("celery"), Queue("ranked", max_priority=9)],
+    task_queues=[
+        Queue("celery"),
+        Queue("ranked", max_priority=9),
+        Queue("bound", Exchange("dir", "direct"), routing_key="k"),
+        Queue("topical", Exchange("top", "topic"), routing_key="log.#"),
+    ],
     task_default_queue="celery",
     worker_prefetch_multiplier=int(os.environ.get("PREFETCH", "4")),
 )

@@ -8,6 +8,9 @@ import time
 from collections import Counter
 
 import pytest
+from celery import Celery
+from kombu import Exchange, Queue
+from kombu.exceptions import OperationalError
 
 from pydisque import PausedError, dead_letters
 from servers import until
@@ -177,3 +180,32 @@ def test_a_worker_outlives_its_node(program, work, noted, node, monkeypatch):
     program.count.delay(2)
     assert noted(2) == ["count 1", "count 2"]
     assert worker.terminate() == 0
+
+
+def test_messages_to_an_exchange_run_before_a_worker_was_there(program, work, noted):
+    """A producer sends by the bindings of its own configuration, direct and topic."""
+    program.count.apply_async((1,), exchange="dir", routing_key="k")
+    program.count.apply_async((2,), exchange="top", routing_key="log.a.b")
+    program.app.conf.task_routes = {"celery_app.timed": {"exchange": "dir", "routing_key": "k"}}
+    program.timed.delay()
+    work("-c", "1", "--pool", "solo")
+    assert {"count 1", "count 2"} <= set(noted(2, "count"))
+    noted(1, "timed")
+
+
+def test_a_task_that_no_queue_gets_is_refused(program):
+    """Celery's own error names the exchange and the routing key."""
+    with pytest.raises(OperationalError, match="'dir' by routing key 'other'"):
+        program.count.apply_async((1,), exchange="dir", routing_key="other")
+    with pytest.raises(OperationalError, match="'nowhere'"):
+        program.count.apply_async((1,), exchange="nowhere", routing_key="k")
+
+
+def test_a_program_with_another_broker_declares_nothing_here(program, disque_client):
+    """The queues of each app are declared at its own broker."""
+    other = Celery("other", broker="disque://127.0.0.1:1/", set_as_current=False)
+    other.conf.task_queues = [Queue("stranger", Exchange("dir", "direct"), routing_key="k")]
+    program.count.apply_async((1,), exchange="dir", routing_key="k")
+    assert disque_client.qlen("bound") == 1
+    assert disque_client.qlen("stranger") == 0
+    other.close()

@@ -281,7 +281,7 @@ def test_keys_are_matched(kombu, queue):
         heard = []
         consumer.register_callback(lambda body, _: heard.append(body))
         for key in ("log.a.info", "log.a.error", "web.a.error"):
-            producer.publish(key, exchange=exchange, routing_key=key)
+            producer.publish(key, exchange=exchange, routing_key=key, delivery_mode="transient")
         kombu.drain_events(timeout=5)
         with pytest.raises(socket.timeout):
             kombu.drain_events(timeout=0.2)

@@ -1,7 +1,7 @@
 """A channel of kombu: puts messages into queues, and passes on those that were fetched.
 
-Exchanges and what is bound to them are kombu's emulation, see `bindings` for what other processes
-need to know of it.
+Which queues are bound to an exchange is known to all processes, see `bindings`; a message that
+is persistent and that no queue gets is refused.
 """
 
 from __future__ import annotations
@@ -13,12 +13,22 @@ from datetime import UTC, datetime
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
+from amqp.exceptions import ChannelError
+from kombu.entity import TRANSIENT_DELIVERY_MODE as TRANSIENT
 from kombu.transport import virtual
 from kombu.transport.base import to_rabbitmq_queue_arguments
 
-from pydisque.adapters.kombu.bindings import Binding
+from pydisque.adapters.kombu.bindings import Binding, BindingsError
+from pydisque.adapters.kombu.configured import configured_queues
 from pydisque.adapters.kombu.intake import Intake
-from pydisque.adapters.kombu.wire import decode, encode, growing, job_options, life_in, priority_of
+from pydisque.adapters.kombu.wire import (
+    decode,
+    encode,
+    growing,
+    job_options,
+    life_in,
+    priority_of,
+)
 from pydisque.adapters.steps import Steps
 from pydisque.client import ReceivedJob
 from pydisque.dead_letters import DeadLetter, queue_for
@@ -120,20 +130,89 @@ class Channel(_Base):
 
     # Produce
 
-    def _put(self, queue: str, message: dict[str, Any], **_: Any) -> None:
+    def basic_publish(
+        self, message: dict[str, Any], exchange: str, routing_key: str | None, **_: Any
+    ) -> None:
+        """Put a message into all queues that are bound to its exchange by its routing key.
+
+        Raises:
+            ChannelError: No queue is bound, and the message is persistent.
+            redis.exceptions.RedisError: No node took it, or the bindings cannot be read.
+        """
+        self._inplace_augment_message(message, exchange, routing_key)
+        for queue, life in self._queues_for(message, exchange, routing_key or "").items():
+            self._put(queue, message, life)
+
+    def _queues_for(
+        self, message: dict[str, Any], exchange: str, routing_key: str
+    ) -> dict[str, int | None]:
+        """The queues a message goes to, and how long it lives there."""
+        certainly = self._is_persistent(message, exchange)
+        tried: list[str] = []
+        name: str | None = exchange
+        while name is not None and name not in tried:
+            tried.append(name)
+            if found := self._bound(name, routing_key, certainly=certainly):
+                return found
+            name = self._alternate(name)
+        if self.deadletter_queue:
+            return {self.deadletter_queue: None}
+        if certainly:
+            raise _no_route(exchange, routing_key)
+        return {}
+
+    def _bound(self, exchange: str, routing_key: str, *, certainly: bool) -> dict[str, int | None]:
+        if not exchange:  # each queue is bound to it by its name
+            return {routing_key: self.connection.passing.get(routing_key)} if routing_key else {}
+        self._declare_configured(exchange)
         try:
-            self._add(queue, message)
+            return self._bindings.queues(exchange, routing_key, certainly=certainly)
+        except BindingsError as error:
+            raise _error("RESOURCE_ERROR", f"{error}: {exchange!r}", "506") from error
+
+    def _is_persistent(self, message: dict[str, Any], exchange: str) -> bool:
+        """Whether a message must not be dropped: neither it nor its exchange is transient.
+
+        Events of Celery are transient messages; remote control has transient exchanges.
+        """
+        transient = message["properties"].get("delivery_mode") == TRANSIENT
+        return not transient and self._exchange(exchange).get("durable", True)
+
+    def _alternate(self, exchange: str) -> str | None:
+        """The exchange for messages that no queue of this one gets, as RabbitMQ has it."""
+        arguments = self._exchange(exchange).get("arguments") or {}
+        name = arguments.get("alternate-exchange")
+        return name if isinstance(name, str) else None
+
+    def _exchange(self, exchange: str) -> dict[str, Any]:
+        """What we declared of an exchange."""
+        declared: dict[str, Any] = self.state.exchanges.get(exchange, {})
+        return declared
+
+    def _declare_configured(self, exchange: str) -> None:
+        """Declare the queues that the program's configuration binds to an exchange, once."""
+        transport = self.connection
+        if exchange in transport.configured:
+            return
+        for queue in configured_queues(transport.nodes, exchange):
+            queue(self).declare()
+        transport.configured.add(exchange)
+
+    def _put(self, queue: str, message: dict[str, Any], life: int | None = None) -> None:
+        try:
+            self._add(queue, message, life)
         except PausedError as error:
             if not _in_a_task():
                 raise
-            self._outlast(error, queue, message)
+            self._outlast(error, queue, message, life)
 
-    def _add(self, queue: str, message: dict[str, Any]) -> None:
-        life = self._bindings.lives.get(queue)
+    def _add(self, queue: str, message: dict[str, Any], life: int | None) -> None:
         given = job_options(message, self._options, time.time(), life)
         self.client.add_job(self._name(queue, message), encode(message), **given)
 
-    def _outlast(self, paused: PausedError, queue: str, message: dict[str, Any]) -> None:
+    def _outlast(
+        self, paused: PausedError, queue: str, message: dict[str, Any], life: int | None
+    ) -> None:
         """Wait until a queue is resumed; if that takes too long the message is a dead letter.
 
         A task that is told of a pause as it retries itself, or sends the next one of its chain,
@@ -146,7 +225,7 @@ class Channel(_Base):
                 self._keep(paused, queue, message)
                 raise
             try:
-                self._add(queue, message)
+                self._add(queue, message, life)
             except PausedError:
                 continue
             return
@@ -163,24 +242,6 @@ class Channel(_Base):
     def _name(self, queue: str, message: dict[str, Any]) -> str:
         return self._steps(queue).queue_for(queue, priority_of(message))
 
-    def _put_fanout(
-        self, exchange: str, message: dict[str, Any], routing_key: str, **kwargs: Any
-    ) -> None:
-        for queue in self._lookup(exchange, routing_key):
-            self._put(queue, message, **kwargs)
-
-    def _lookup(self, exchange: str, routing_key: str, default: str | None = None) -> list[str]:
-        """The queues a message goes to: those of our configuration, and those announced."""
-        if not exchange:
-            return [routing_key or default or ""]
-        kind = self.typeof(exchange)
-        own = self.state.exchanges.get(exchange, {}).get("table", [])
-        found = kind.lookup(own, exchange, routing_key, default)
-        if kind.type != "direct" or not found:
-            table = self._bindings.table(exchange, fresh=kind.type != "topic")
-            found = {*found, *kind.lookup(table, exchange, routing_key, default)}
-        return list(found) or [queue for queue in (default, self.deadletter_queue) if queue][:1]
-
     # Queues
 
     def _new_queue(self, queue: str, **kwargs: Any) -> None:
@@ -196,16 +257,48 @@ class Channel(_Base):
         """What a queue is declared with, in RabbitMQ's words."""
         return to_rabbitmq_queue_arguments(arguments, **kwargs)
 
-    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
-        if queue in self.connection.passing:
-            life = self.connection.passing[queue]
-            self._bindings.announce(exchange, Binding(routing_key, pattern, queue, life))
-            self.connection.keep_announced()
+    def queue_bind(
+        self, queue: str, exchange: str | None = None, routing_key: str | None = "", **_: Any
+    ) -> None:
+        """Bind a queue to an exchange, for all processes.
 
-    def queue_delete(self, queue: str, **kwargs: Any) -> None:
+        Raises:
+            redis.exceptions.RedisError: It cannot be recorded.
+        """
+        exchange = exchange or "amq.direct"
+        passing = self.connection.passing
+        kind = self.typeof(exchange).type
+        lasting, life = queue not in passing, passing.get(queue)
+        self._bindings.declare(exchange, Binding(queue, routing_key or "", kind, lasting, life))
+        if not lasting:
+            self.connection.keep_recorded()
+
+    def queue_unbind(
+        self, queue: str, exchange: str | None = None, routing_key: str | None = "", **_: Any
+    ) -> None:
+        """Remove a binding, for all processes.
+
+        Raises:
+            redis.exceptions.RedisError: It cannot be recorded.
+        """
+        self._bindings.remove(exchange or "amq.direct", (queue, routing_key or ""))
+
+    def queue_delete(
+        self, queue: str, if_unused: bool = False, if_empty: bool = False, **_: Any
+    ) -> None:
         """Remove what is queued, and what binds the queue."""
-        self._bindings.withdraw(queue)
-        super().queue_delete(queue, **kwargs)
+        if not (if_empty and self._size(queue)):
+            self._bindings.remove_queue(queue)
+            self._purge(queue)
+
+    def exchange_delete(self, exchange: str, **_: Any) -> None:
+        """Remove an exchange and all its bindings; the queues stay."""
+        self._bindings.remove_all(exchange)
+        self.state.exchanges.pop(exchange, None)
+
+    def get_table(self, exchange: str) -> list[tuple[str, str | None, str]]:
+        """The bindings of an exchange, as kombu has them."""
+        return [(key, None, queue) for queue, key, _ in self._bindings.rows(exchange)]
 
     def _size(self, queue: str) -> int:
         return sum(self.client.qlen(name) for name in self._steps(queue).of(queue))
@@ -214,6 +307,8 @@ class Channel(_Base):
         """Acknowledge what is queued, of a paused queue too; how much that was."""
         purged = 0
         for name in self._steps(queue).of(queue):
+            if not self.client.qlen(name):  # a search goes through all jobs of the node
+                continue
             ids = list(dict.fromkeys(self.client.iter_jobs(name, state="queued", count=BATCH)))
             for start in range(0, len(ids), BATCH):
                 purged += self.client.ack_job(*ids[start : start + BATCH])
@@ -236,6 +331,7 @@ class Channel(_Base):
         names = self._steps(queue).of(queue)
         self._names.update({name.encode(): queue for name in names})
         self.intake.want(queue, names)
+        self.connection.keep_recorded()
 
     def basic_cancel(self, consumer_tag: str) -> None:
         """End that; what was fetched and not passed on goes back at once."""
@@ -246,8 +342,7 @@ class Channel(_Base):
         self._callbacks.pop(queue, None)
         self._no_ack.discard(queue)
         self.intake.want_no_more(queue)
-        if queue in self.connection.passing:
-            self._bindings.withdraw(queue)
+        self._bindings.withdraw(queue)
 
     def pass_on(self) -> bool:
         """Pass on one message that was fetched; whether there was one."""
@@ -310,7 +405,7 @@ class Channel(_Base):
         return None
 
     def answer(self, job: WorkerJob, outcome: Retry | Dead | None) -> None:
-        """How a job ended: the intake tells of those that it fetched, and here is the rest."""
+        """End a job: the intake does so for those that it fetched, and here is the rest."""
         got = job.received
         if not isinstance(got, ReceivedJob):
             self.intake.box.answer(job, outcome)
@@ -351,12 +446,26 @@ class Channel(_Base):
 
     def _end(self) -> None:
         for queue in list(self._callbacks):
-            if queue in self.connection.passing:
-                self._bindings.withdraw(queue)
+            self._bindings.withdraw(queue)
         if self._intake is not None:
             self._intake.close()
         if self._qos is not None:
             self._qos.restore_unacked_once()
+
+
+def _no_route(exchange: str, routing_key: str) -> ChannelError:
+    if not exchange:
+        return _error("NO_ROUTE", "the default exchange needs the name of a queue", "312")
+    what = (
+        f"no queue is bound to exchange {exchange!r} by routing key {routing_key!r}: declare one "
+        "in task_queues, or publish it with delivery_mode=1 (transient) if it may be dropped"
+    )
+    return _error("NO_ROUTE", what, "312")
+
+
+def _error(word: str, what: str, code: str) -> ChannelError:
+    """An error of AMQP's, with its class and method for a publish; Celery knows it."""
+    return ChannelError(f"{word} - {what}", (60, 40), "Basic.publish", code)
 
 
 _NO_STEPS = Steps()

@@ -21,7 +21,7 @@ from pydisque import __version__
 from pydisque.adapters.kombu.bindings import REPEAT, Bindings
 from pydisque.adapters.kombu.channel import Channel
 from pydisque.adapters.kombu.intake import Engine
-from pydisque.adapters.kombu.wire import Options, nodes_of, safe_url
+from pydisque.adapters.kombu.wire import DEFAULT_PORT, Options, nodes_of_connection, safe_url
 from pydisque.adapters.steps import Steps
 from pydisque.client import Client
 
@@ -33,7 +33,7 @@ class Transport(_Base):
 
     Channel = Channel
     can_parse_url = True
-    default_port = 7711
+    default_port = DEFAULT_PORT
     driver_type = "disque"
     driver_name = "pydisque"
     connection_errors = (
@@ -53,16 +53,17 @@ class Transport(_Base):
         options = Options.of(client.transport_options)
         tls = client.ssl if isinstance(client.ssl, dict) else {"ssl": True} if client.ssl else {}
         self.options = options.with_client(tls, client.connect_timeout)
-        urls = client.alt or [client.hostname or "localhost"]
-        self.nodes = nodes_of(urls, client.port or self.default_port)
+        self.nodes = nodes_of_connection(client)
         self.disque = Client(self.nodes, **self.options.client)
         self.bindings = Bindings(self.disque)
         self.steps: dict[str, Steps] = {}
         self.passing: dict[str, int | None] = {}
         """Queues that live as long as their consumers, and the lives of their messages."""
+        self.configured: set[str] = set()
+        """Exchanges for which the queues of the program's configuration are declared."""
         self._pid = os.getpid()
         self._engine: Engine | None = None
-        self._announcing = False
+        self._recording = False
         self._hub: Any = None
 
     @property
@@ -96,19 +97,19 @@ class Transport(_Base):
         super().close_connection(connection)
         if not self.is_ours:
             return
-        self.bindings.withdraw_all()
-        engine, self._engine, self._announcing = self._engine, None, False
+        self.bindings.withdraw()
+        engine, self._engine, self._recording = self._engine, None, False
         if engine is not None:
             engine.close()
         self.disque.close()
 
-    def keep_announced(self) -> None:
-        """From now on, announce again and again what lasts only for a while."""
-        if not self._announcing:
-            self._announcing = True
-            self.engine.spawn(self._announce())
+    def keep_recorded(self) -> None:
+        """From now on, record bindings again and again, as records may expire or be lost."""
+        if not self._recording:
+            self._recording = True
+            self.engine.spawn(self._record())
 
-    async def _announce(self) -> None:
+    async def _record(self) -> None:
         while True:
             await asyncio.sleep(REPEAT)
             await asyncio.to_thread(self.bindings.repeat)

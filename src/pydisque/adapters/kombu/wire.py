@@ -17,6 +17,7 @@ from typing import Any
 from pydisque.addresses import parse_addresses
 
 YEAR = 365 * 86400
+DEFAULT_PORT = 7711
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,12 @@ def growing(seconds: float, first: float = 0.1, longest: float = 1.0) -> Iterato
         yield min(pause, seconds)
         seconds -= pause
         pause = min(2 * pause, longest)
+
+
+def nodes_of_connection(connection: Any) -> list[str]:
+    """The nodes of a connection of kombu's."""
+    urls = connection.alt or [connection.hostname or "localhost"]
+    return nodes_of(urls, connection.port or DEFAULT_PORT)
 
 
 def nodes_of(urls: Iterable[str], port: int) -> list[str]:
