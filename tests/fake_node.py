@@ -26,6 +26,40 @@ def array(*items: bytes) -> bytes:
     return b"*%d\r\n%s" % (len(items), b"".join(items))
 
 
+def _described(fields: dict[bytes, Any], given: dict[str, Any]) -> list[Any]:
+    named = {name.replace("_", "-").encode(): value for name, value in given.items()}
+    return [part for pair in (fields | named).items() for part in pair]
+
+
+def job_info(**given: Any) -> list[Any]:
+    """A whole reply to SHOW, parsed, with these fields in place of the usual ones."""
+    fields: dict[bytes, Any] = {
+        b"id": b"D-dcb833cf-8YL1NT17e9+wsA/09NqxscQI-05a1", b"queue": b"q", b"state": b"queued",
+        b"repl": 1, b"ttl": 86400, b"ctime": 1_000_000_000, b"delay": 0, b"retry": 300,
+        b"nacks": 0, b"additional-deliveries": 0, b"nodes-delivered": [], b"nodes-confirmed": [],
+        b"next-requeue-within": None, b"next-awake-within": None, b"body": b"x",
+    }  # fmt: skip
+    return _described(fields, given)
+
+
+def queue_stats(**given: Any) -> list[Any]:
+    """A whole reply to QSTAT, parsed, with these fields in place of the usual ones."""
+    fields: dict[bytes, Any] = {
+        b"name": b"q", b"len": 1, b"age": 9, b"idle": 0, b"blocked": 0, b"import-from": [],
+        b"import-rate": 0, b"jobs-in": 1, b"jobs-out": 0, b"pause": b"none",
+    }  # fmt: skip
+    return _described(fields, given)
+
+
+def on_wire(reply: Any) -> bytes:
+    """The bytes of a parsed reply."""
+    if isinstance(reply, list):
+        return array(*map(on_wire, reply))
+    if reply is None:
+        return b"$-1\r\n"
+    return b":%d\r\n" % reply if isinstance(reply, int) else bulk(reply)
+
+
 class FakeNode:
     """One listening socket, one thread for it, one thread for each connection."""
 

@@ -22,11 +22,13 @@ import hiredis
 
 from pydisque.connection import (
     FRESH,
+    UNREADABLE,
     patience,
     reason,
     reply_reader,
+    unreadable,
 )
-from pydisque.errors import ConnectionLostError
+from pydisque.errors import ConnectionLostError, UnexpectedReplyError
 
 # What may wait to be sent before new commands have to, and what of it may be left when they may
 # go on; the system's own buffers hold as much again or more.
@@ -238,6 +240,18 @@ class AsyncConnection(asyncio.Protocol):
                 self.close("the node said what nobody asked for")
         except hiredis.HiredisError as error:
             self.close(reason(error, None))
+        except UNREADABLE as error:
+            self._take_unreadable(pending[0], unreadable(error))
+            self.close("unreadable reply")
+
+    def _take_unreadable(self, exchange: Exchange, error: UnexpectedReplyError) -> None:
+        """Give an error to the commands whose reply it is; the rest of them has none."""
+        if exchange.replies is not None:
+            self._take_one(exchange, exchange.replies, error)
+            return
+        self._pending.popleft()
+        if not exchange.future.done():
+            exchange.future.set_result(error)
 
     def _take_one(self, exchange: Exchange, replies: list[Any], reply: Any) -> None:
         replies.append(reply)

@@ -31,8 +31,8 @@ from pydisque.errors import ConnectionLostError, DisqueError
 from pydisque.journey import Call, Journey, Patience
 from pydisque.nodes import Node
 from pydisque.put_back import HandedOut, putting_back, tell_of_failure
-from pydisque.replies import Job
-from pydisque.routing import Origin, Routing, closed_meanwhile, first_answer, logger
+from pydisque.replies import Job, parse_any_jobs
+from pydisque.routing import Origin, Routing, closed_meanwhile, first_answer, ids_in, logger
 
 R = TypeVar("R")
 
@@ -72,7 +72,7 @@ class AsyncTransport(Routing[AsyncLine, AsyncConnectedNode]):
 
     # Commands
 
-    async def run(self, command: Command[R], origin: Origin | None = None) -> R:
+    async def run(self, command: Command[R], origin: Origin | None = None) -> R:  # noqa: C901 - no call more than needed
         """Send a command to whichever node answers and return its parsed reply.
 
         Args:
@@ -112,7 +112,10 @@ class AsyncTransport(Routing[AsyncLine, AsyncConnectedNode]):
             return await self._travel(command, started, line, connection, reply, origin)
         if origin is not None:
             origin.append(line.node)
-        return command.parse(reply)
+        try:
+            return command.parse(reply)
+        except Exception:  # noqa: BLE001 - see Command.misread
+            raise command.misread(reply) from None
 
     async def run_and_follow(self, command: Command[R], origin: Origin | None = None) -> R:
         """As `run`; in between move to the node that makes most of the jobs received."""
@@ -126,7 +129,7 @@ class AsyncTransport(Routing[AsyncLine, AsyncConnectedNode]):
         self._enter(get_running_loop())
         calls = [self._call(command) for command in batch]
         await self._drive(self._journey(calls, get_running_loop().time()), calls)
-        return [call.error or call.result() for call in calls]
+        return [call.result_or_error() for call in calls]
 
     async def run_at(self, node: Node, batch: Sequence[Command[Any]]) -> list[Any]:
         """Send commands to this very node, and never again; results as from `run_all`.
@@ -142,7 +145,7 @@ class AsyncTransport(Routing[AsyncLine, AsyncConnectedNode]):
             await connection.exchange_all(request, replies, len(piece), wait, ())
             for call, reply in zip(piece, replies, strict=True):
                 call.answer(reply)
-        return [call.error or call.result() for call in calls]
+        return [call.result_or_error() for call in calls]
 
     async def connect(self) -> None:
         """Use the first node, in the order given, that answers.
@@ -159,7 +162,7 @@ class AsyncTransport(Routing[AsyncLine, AsyncConnectedNode]):
 
     def rescue(self, node: Node, replies: Iterable[Any]) -> None:
         """Put back, in the background, the jobs in replies to GETJOB that nobody got."""
-        jobs = [HandedOut(job) for reply in replies if isinstance(reply, list) for job in reply]
+        jobs = [HandedOut(job) for reply in replies for job in _jobs_in(reply)]
         self.put_back_soon([(node, jobs)] if jobs else [])
 
     async def put_back(self, origins: Iterable[tuple[Node, list[HandedOut]]]) -> None:
@@ -378,7 +381,7 @@ class AsyncTransport(Routing[AsyncLine, AsyncConnectedNode]):
     def _count(self, jobs: Any) -> None:
         """Count jobs and perhaps move, in the background, as the jobs are here to be worked on."""
         here = self._line
-        if self._following.received(job[1] for job in jobs or ()) and here is not None:
+        if self._following.received(ids_in(jobs)) and here is not None:
             self.spawn(self._follow(here))
 
     async def _follow(self, here: AsyncLine) -> None:
@@ -402,6 +405,14 @@ def _turn(
     if shared or any(command.takes for command in wanted):
         return contextlib.nullcontext()
     return line.copying
+
+
+def _jobs_in(reply: Any) -> list[Job]:
+    """The jobs in a reply to GETJOB; none in one that is something else."""
+    try:
+        return parse_any_jobs(reply)
+    except Exception:  # noqa: BLE001 - parsers raise whatever a wrong reply makes them raise
+        return []
 
 
 def _has_result(future: asyncio.Future[Any]) -> bool:

@@ -13,6 +13,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydisque import arguments
 from pydisque.arguments import Argument, word
+from pydisque.errors import UnexpectedReplyError
+from pydisque.replies import misread
 
 R = TypeVar("R")
 
@@ -42,6 +44,18 @@ class Command(NamedTuple, Generic[R]):
     def name(self) -> str:
         """The command's name in upper case."""
         return word(self.args[0])
+
+    def misread(self, reply: Any) -> UnexpectedReplyError:
+        """The error for a reply that `parse` could not read, whatever it met.
+
+        ``parse`` is called without a wrapper, as it is on the path of every command::
+
+            try:
+                return command.parse(reply)
+            except Exception:
+                raise command.misread(reply) from None  # what it met may show a part of a job
+        """
+        return misread(self.name, reply)
 
 
 _HARMLESS_TWICE = (

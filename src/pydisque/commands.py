@@ -14,7 +14,23 @@ from typing import Any, Literal, overload
 from pydisque import arguments
 from pydisque.arguments import Argument, Text
 from pydisque.command import RESEND, Command, Resend
-from pydisque.replies import InfoValue, Job, JobInfo, QueueStats, parse_info
+from pydisque.replies import (
+    InfoValue,
+    Job,
+    JobInfo,
+    QueueStats,
+    parse_counted_jobs,
+    parse_hello,
+    parse_id,
+    parse_ids,
+    parse_info,
+    parse_job_infos,
+    parse_jobs,
+    parse_names,
+    parse_number,
+    parse_pause,
+    parse_text,
+)
 
 DEFAULT_TTL = 86400
 STATES = ("wait-repl", "active", "queued", "acked")
@@ -22,11 +38,7 @@ STATES = ("wait-repl", "active", "queued", "acked")
 JobID = str | bytes
 
 
-def _as_is(reply: Any) -> Any:
-    return reply
-
-
-def _command(*args: Argument, parse: Callable[[Any], Any] = _as_is) -> Command[Any]:
+def _command(*args: Argument, parse: Callable[[Any], Any]) -> Command[Any]:
     return Command(args, parse, RESEND[args[0]])  # type: ignore[index]
 
 
@@ -82,7 +94,7 @@ def add_job(
     if asynchronous or (reserved and _reserved_async(reserved)):
         args.append("ASYNC")
     wait = milliseconds / 1000 if milliseconds else None
-    return Command(tuple(args), _as_is, Resend.ONCE_PER_NODE, wait)
+    return Command(tuple(args), parse_id, Resend.ONCE_PER_NODE, wait)
 
 
 _NOTHING_GIVEN = (None,) * 5
@@ -177,17 +189,8 @@ def get_job(
         args.append("WITHCOUNTERS")
     args += "FROM", *arguments.names("queues", queues)
     wait = 0.0 if nohang else timeout / 1000 if timeout else None
-    parse = _counted_jobs if withcounters else _jobs
+    parse = parse_counted_jobs if withcounters else parse_jobs
     return Command(tuple(args), parse, Resend.ALWAYS, wait, takes=True)
-
-
-def _jobs(reply: Any) -> list[Job]:
-    return [Job(job) for job in reply] if reply else []
-
-
-def _counted_jobs(reply: Any) -> list[Job]:
-    """Jobs with their counters, whose names in between are dropped."""
-    return [Job((*job[:3], job[4], job[6])) for job in reply or ()]
 
 
 def ack_job(*job_ids: JobID) -> Command[int]:
@@ -204,7 +207,7 @@ def ack_job(*job_ids: JobID) -> Command[int]:
     Raises:
         BadIDError: One of them is not shaped like a job ID; nothing was acknowledged.
     """
-    return _command("ACKJOB", *arguments.job_ids(job_ids))
+    return _command("ACKJOB", *arguments.job_ids(job_ids), parse=parse_number)
 
 
 def fast_ack(*job_ids: JobID) -> Command[int]:
@@ -221,7 +224,7 @@ def fast_ack(*job_ids: JobID) -> Command[int]:
     Raises:
         BadIDError: One of them is not shaped like a job ID; nothing was deleted.
     """
-    return _command("FASTACK", *arguments.job_ids(job_ids))
+    return _command("FASTACK", *arguments.job_ids(job_ids), parse=parse_number)
 
 
 def nack_job(*job_ids: JobID, delay: int | None = None) -> Command[int]:
@@ -244,7 +247,7 @@ def nack_job(*job_ids: JobID, delay: int | None = None) -> Command[int]:
     args = arguments.job_ids(job_ids)
     if delay is not None and (seconds := arguments.integer("delay", delay, 0)):
         args += "DELAY", str(seconds)
-    return _command("NACK", *args)
+    return _command("NACK", *args, parse=parse_number)
 
 
 def working(job_id: JobID) -> Command[int]:
@@ -263,7 +266,7 @@ def working(job_id: JobID) -> Command[int]:
         TooLateError: More than half of the job's TTL is gone.
         BadIDError: It is not shaped like a job ID.
     """
-    return _command("WORKING", arguments.job_id(job_id))
+    return _command("WORKING", arguments.job_id(job_id), parse=parse_number)
 
 
 def enqueue(*job_ids: JobID, uncounted: bool = False) -> Command[int]:
@@ -285,7 +288,8 @@ def enqueue(*job_ids: JobID, uncounted: bool = False) -> Command[int]:
         OOMError: The node is short of memory.
     """
     args = arguments.job_ids(job_ids)
-    return _command("ENQUEUE", *args, *(("UNCOUNTED",) if uncounted else ()))
+    words = ("UNCOUNTED",) if uncounted else ()
+    return _command("ENQUEUE", *args, *words, parse=parse_number)
 
 
 def dequeue(*job_ids: JobID) -> Command[int]:
@@ -302,7 +306,7 @@ def dequeue(*job_ids: JobID) -> Command[int]:
     Raises:
         BadIDError: One of them is not shaped like a job ID; nothing was taken out.
     """
-    return _command("DEQUEUE", *arguments.job_ids(job_ids))
+    return _command("DEQUEUE", *arguments.job_ids(job_ids), parse=parse_number)
 
 
 def del_job(*job_ids: JobID) -> Command[int]:
@@ -319,7 +323,7 @@ def del_job(*job_ids: JobID) -> Command[int]:
     Raises:
         BadIDError: One of them is not shaped like a job ID; nothing was deleted.
     """
-    return _command("DELJOB", *arguments.job_ids(job_ids))
+    return _command("DELJOB", *arguments.job_ids(job_ids), parse=parse_number)
 
 
 @overload
@@ -341,16 +345,16 @@ def show(job_id: JobID, return_dict: bool = False) -> Command[Any]:
     Raises:
         BadIDError: It is not shaped like a job ID.
     """
-    parse = _dict_or_none if return_dict else _job_info
+    parse = _job_dict if return_dict else _job_info
     return _command("SHOW", arguments.job_id(job_id), parse=parse)
 
 
 def _job_info(reply: Any) -> JobInfo | None:
-    return None if reply is None else JobInfo(reply)
+    return None if reply is None else JobInfo.parse(reply)
 
 
-def _dict_or_none(reply: Any) -> dict[Any, Any] | None:
-    return None if reply is None else JobInfo(reply).as_dict()
+def _job_dict(reply: Any) -> dict[Any, Any] | None:
+    return None if reply is None else JobInfo.parse(reply).as_dict()
 
 
 # Queues
@@ -367,7 +371,7 @@ def qlen(queue_name: Text) -> Command[int]:
     Returns:
         Their number, without those delivered or delayed; 0 for a queue that does not exist.
     """
-    return _command("QLEN", arguments.text("queue_name", queue_name))
+    return _command("QLEN", arguments.text("queue_name", queue_name), parse=parse_number)
 
 
 @overload
@@ -386,12 +390,16 @@ def qstat(queue_name: Text, return_dict: bool = False) -> Command[Any]:
     Returns:
         A `QueueStats`, a list of names and values in turn; None for a queue that does not exist.
     """
-    parse = _dict_or_none if return_dict else _queue_stats
+    parse = _queue_dict if return_dict else _queue_stats
     return _command("QSTAT", arguments.text("queue_name", queue_name), parse=parse)
 
 
 def _queue_stats(reply: Any) -> QueueStats | None:
-    return None if reply is None else QueueStats(reply)
+    return None if reply is None else QueueStats.parse(reply)
+
+
+def _queue_dict(reply: Any) -> dict[Any, Any] | None:
+    return None if reply is None else QueueStats.parse(reply).as_dict()
 
 
 def qpeek(queue_name: Text, count: int) -> Command[list[Job]]:
@@ -407,7 +415,7 @@ def qpeek(queue_name: Text, count: int) -> Command[list[Job]]:
         A list of `Job`; empty for a queue that does not exist.
     """
     name = arguments.text("queue_name", queue_name)
-    return _command("QPEEK", name, arguments.number("count", count), parse=_jobs)
+    return _command("QPEEK", name, arguments.number("count", count), parse=parse_jobs)
 
 
 def pause(
@@ -445,7 +453,8 @@ def pause(
     words = [word for word, given in wanted.items() if given]
     if not words:
         raise ValueError(f"pause needs one of {', '.join(f'kw_{word}' for word in wanted)}")
-    return _command("PAUSE", arguments.text("queue_name", queue_name), *words)
+    name = arguments.text("queue_name", queue_name)
+    return _command("PAUSE", name, *words, parse=parse_pause)
 
 
 def qscan(
@@ -478,7 +487,7 @@ def qscan(
     _option(args, "MINLEN", minlen)
     _option(args, "MAXLEN", maxlen)
     _option(args, "IMPORTRATE", importrate)
-    return _command(*args)
+    return _command(*args, parse=parse_names)
 
 
 def jscan(
@@ -513,14 +522,9 @@ def jscan(
     for each in (state,) if isinstance(state, (str, bytes)) else state or ():
         args += "STATE", arguments.choice("state", each, STATES)
     if reply is None:
-        return _command(*args)
+        return _command(*args, parse=parse_ids)
     args += "REPLY", (kind := arguments.choice("reply", reply, ("all", "id")))
-    return _command(*args, parse=_scanned_jobs if kind.lower() == "all" else _as_is)
-
-
-def _scanned_jobs(reply: Any) -> list[Any]:
-    cursor, jobs = reply
-    return [cursor, [JobInfo(job) for job in jobs]]
+    return _command(*args, parse=parse_job_infos if kind.lower() == "all" else parse_ids)
 
 
 # The node
@@ -535,7 +539,7 @@ def hello() -> Command[list[Any]]:
         ``[1, own ID, [ID, ip, port, priority], ...]``, ports and priorities as text; the lower the
         priority the better, from 100 on the node is failed or leaving.
     """
-    return _command("HELLO")
+    return _command("HELLO", parse=parse_hello)
 
 
 def info() -> Command[dict[str, InfoValue]]:
@@ -555,4 +559,4 @@ def ping() -> Command[bool]:
 
 
 def _is_pong(reply: Any) -> bool:
-    return reply in (b"PONG", "PONG")
+    return parse_text(reply) in (b"PONG", "PONG")

@@ -27,8 +27,14 @@ from redis.retry import Retry
 
 from pydisque.addresses import Address
 from pydisque.arguments import Argument
-from pydisque.errors import ConnectionLostError, DisqueError, error_from_reply
+from pydisque.errors import (
+    ConnectionLostError,
+    DisqueError,
+    UnexpectedReplyError,
+    error_from_reply,
+)
 from pydisque.nodes import Node
+from pydisque.replies import misread, parse_hello
 
 # A node looks at its waiting clients ten times a second; under load it may be a second late.
 SLACK = 2.0
@@ -149,11 +155,26 @@ def greeting(reply: Any) -> list[Any]:
         DisqueError: The node does not let us in.
         ConnectionLostError: This is no node.
     """
-    if isinstance(reply, DisqueError):
+    if isinstance(reply, DisqueError) and not isinstance(reply, UnexpectedReplyError):
         raise reply
-    if not (isinstance(reply, list) and len(reply) > 2 and reply[0] == 1):
-        raise ConnectionLostError("not a Disque node", sent=False)
-    return reply
+    try:
+        return parse_hello(reply)
+    except Exception:  # noqa: BLE001 - see Command.misread
+        error = misread("HELLO", reply)
+        raise ConnectionLostError(f"not a Disque node: {error}", sent=False) from None
+
+
+# What hiredis raises for well-formed replies that it cannot make objects of.
+UNREADABLE = (UnicodeError, TypeError, MemoryError)
+
+
+def unreadable(error: Exception) -> UnexpectedReplyError:
+    """What takes the place of a reply that hiredis could not make objects of."""
+    if isinstance(error, UnicodeDecodeError):
+        text = f"text that is not {error.encoding}; without decode_responses it is bytes"
+    else:
+        text = "too large" if isinstance(error, MemoryError) else "map whose keys are no texts"
+    return UnexpectedReplyError(f"unexpected reply: {text}")
 
 
 def reply_reader(link: Any) -> hiredis.Reader:
@@ -222,6 +243,11 @@ class Connection:
         except (OSError, hiredis.HiredisError) as error:
             self.close()
             raise ConnectionLostError(reason(error, self.patience(wait)), sent=sent) from error
+        except UNREADABLE as error:
+            self.close()
+            replies.append(unreadable(error))
+            if len(replies) < count:
+                raise ConnectionLostError("unreadable reply", sent=True) from None
         except BaseException:
             self.close()
             raise

@@ -26,6 +26,7 @@ __all__ = [
     "OOMError",
     "PausedError",
     "TooLateError",
+    "UnexpectedReplyError",
     "UnreachableError",
     "error_from_reply",
 ]
@@ -150,6 +151,13 @@ class NoProtoError(DisqueError):
     text = "unsupported protocol version"
 
 
+class UnexpectedReplyError(DisqueError):
+    """The node's reply is not shaped as the command's replies are; the text describes its shape.
+
+    It is no error of the node's own, and shows no part of the reply: that may be of jobs.
+    """
+
+
 class ConnectionLostError(ConnectionError):
     """The connection broke or fell silent before the reply; ``sent``: the node may have got it."""
 
@@ -174,7 +182,9 @@ MOVE_ON = (LeavingError, LoadingError)
 # Answers that do not change by waiting: when every node gives one, there is nothing to wait for.
 FINAL = (LeavingError, NoAuthError, AuthenticationError)
 
-BY_WORD: dict[str, type[DisqueError]] = {cls.word: cls for cls in DisqueError.__subclasses__()}
+BY_WORD: dict[str, type[DisqueError]] = {
+    cls.word: cls for cls in DisqueError.__subclasses__() if "word" in vars(cls)
+}
 
 
 def error_from_reply(reply: str) -> DisqueError:

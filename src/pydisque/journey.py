@@ -23,6 +23,7 @@ from pydisque.errors import (
     ConnectionLostError,
     DisqueError,
     LeavingError,
+    UnexpectedReplyError,
     UnreachableError,
 )
 from pydisque.nodes import AVOID, Node, Nodes
@@ -104,9 +105,22 @@ class Call(Generic[R]):
 
     def result(self) -> R:
         """The parsed reply; raises the error that came instead."""
-        if isinstance(self._outcome, Exception):
-            raise self._outcome
-        return self.command.parse(self._outcome)
+        reply = self._outcome
+        if isinstance(reply, UnexpectedReplyError):
+            raise self.command.misread(reply)
+        if isinstance(reply, Exception):
+            raise reply
+        try:
+            return self.command.parse(reply)
+        except Exception:  # noqa: BLE001 - parsers raise whatever a wrong reply makes them raise
+            raise self.command.misread(reply) from None
+
+    def result_or_error(self) -> R | Exception:
+        """The parsed reply, or the error that came instead."""
+        try:
+            return self.result()
+        except Exception as error:  # noqa: BLE001 - the caller's to look at
+            return error
 
 
 class Journey:

@@ -192,6 +192,16 @@ def first_answer(hello: Call[Any]) -> None:
     hello.result()
 
 
+def ids_in(jobs: Any) -> list[Any]:
+    """The IDs of jobs; none of what is something else, as a reply to words that users chose."""
+    rows = jobs if isinstance(jobs, list) else []
+    return [
+        row[1]
+        for row in rows
+        if isinstance(row, (list, tuple)) and len(row) > 1 and isinstance(row[1], (bytes, str))
+    ]
+
+
 def closed_meanwhile() -> ConnectionLostError:
     """What a command gets that was under way when its client was closed."""
     return ConnectionLostError("the client was closed meanwhile")

@@ -28,7 +28,7 @@ from pydisque.journey import Call, Journey, Patience
 from pydisque.nodes import Node
 from pydisque.put_back import putting_back, tell_of_failure
 from pydisque.replies import Job
-from pydisque.routing import Origin, Routing, closed_meanwhile, first_answer, logger
+from pydisque.routing import Origin, Routing, closed_meanwhile, first_answer, ids_in, logger
 
 R = TypeVar("R")
 
@@ -90,7 +90,10 @@ class Transport(Routing[Line, ConnectedNode]):
             return self._travel(command, started, line, connection, reply, origin)
         if origin is not None:
             origin.append(line.node)
-        return command.parse(reply)
+        try:
+            return command.parse(reply)
+        except Exception:  # noqa: BLE001 - see Command.misread
+            raise command.misread(reply) from None
 
     def run_and_follow(self, command: Command[R], origin: Origin | None = None) -> R:
         """As `run`; in between move to the node that makes most of the jobs received."""
@@ -103,7 +106,7 @@ class Transport(Routing[Line, ConnectedNode]):
         """Send commands together and return their results in order, errors in their places."""
         calls = [self._call(command) for command in batch]
         self._drive(self._journey(calls, monotonic()))
-        return [call.error or call.result() for call in calls]
+        return [call.result_or_error() for call in calls]
 
     def run_at(self, node: Node, batch: Sequence[Command[Any]]) -> list[Any]:
         """Send commands to this very node, and never again; results as from `run_all`.
@@ -120,7 +123,7 @@ class Transport(Routing[Line, ConnectedNode]):
             for call, reply in zip(piece, replies, strict=True):
                 call.answer(reply)
         line.give_back(connection)
-        return [call.error or call.result() for call in calls]
+        return [call.result_or_error() for call in calls]
 
     def put_back(self, node: Node, jobs: Sequence[Job]) -> None:
         """Put jobs back into their queues on the node they came from; see `putting_back`."""
@@ -254,7 +257,7 @@ class Transport(Routing[Line, ConnectedNode]):
         """Count jobs and perhaps move; whatever fails in this, the jobs are safe."""
         here = self._line
         with self._lock:
-            if not self._following.received(job[1] for job in jobs or ()) or here is None:
+            if not self._following.received(ids_in(jobs)) or here is None:
                 return
         try:
             hello = self.run(commands.hello())

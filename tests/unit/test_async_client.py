@@ -20,7 +20,7 @@ import uvloop
 
 import pydisque
 from client_nodes import CERTIFICATE, FakeTLSNode, FakeUnixNode
-from fake_node import HANG_UP, SILENCE, FakeNode, array, bulk
+from fake_node import HANG_UP, SILENCE, FakeNode, array, bulk, job_info, on_wire
 from pydisque import (
     AsyncClient,
     AsyncPipeline,
@@ -220,12 +220,12 @@ async def test_a_waiting_task_holds_up_nobody(node):
     """A GETJOB that waits has a connection of its own, used again by the next that waits."""
     event, node.answers["GETJOB"] = held(jobs(ID))
     async with AsyncClient(node.address) as client:
-        waiting = asyncio.create_task(client.get_job(["q"]))
+        waiting = asyncio.create_task(client.get_jobs(["q"]))
         await heard(node, "GETJOB")
         assert await client.qlen("q") == 0
         event.set()
         assert [job.id for job in await waiting] == [ID]
-        await client.get_job(["q"])
+        await client.get_jobs(["q"])
         assert node.connections == 2
 
 
@@ -393,10 +393,7 @@ async def test_a_cancelled_pipeline_puts_its_jobs_back(node):
 async def test_a_job_to_be_delivered_once_is_made_anew(node):
     """A job with RETRY 0 cannot be queued again: it is added as it was, and the old one acked."""
     event, node.answers["GETJOB"] = held(jobs(ONCE))
-    described = (b"id", ONCE, b"queue", b"q", b"ttl", 77, b"body", b"b\xff")
-    node.answers["SHOW"] = array(
-        *(b":%d\r\n" % part if isinstance(part, int) else bulk(part) for part in described)
-    )
+    node.answers["SHOW"] = on_wire(job_info(id=ONCE, ttl=77, body=b"b\xff"))
     async with AsyncClient(node.address) as client:
         task = asyncio.create_task(client.get_job(["q"]))
         await heard(node, "GETJOB")

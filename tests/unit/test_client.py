@@ -10,7 +10,7 @@ import redis
 
 import pydisque
 from client_nodes import CERTIFICATE, FakeTLSNode, FakeUnixNode
-from fake_node import FakeNode, array, bulk
+from fake_node import FakeNode, array, bulk, job_info, on_wire, queue_stats
 from pydisque import Client, DisqueError, Job, JobInfo
 from pydisque.client import Client as ClientOfOldImports
 
@@ -96,10 +96,10 @@ def test_get_job_gives_tuples(node, client):
 def test_decode_responses(node):
     """With decode_responses=True all text is str, the IDs too."""
     node.answers["GETJOB"] = array(JOB)
-    node.answers["QSTAT"] = array(bulk(b"name"), bulk("é".encode()))
+    node.answers["QSTAT"] = on_wire(queue_stats(name="é".encode()))
     with Client(node.address, decode_responses=True) as client:
         assert client.get_job(["q"], withcounters=True) == [("q", ID.decode(), "body", 1, 2)]
-        assert client.qstat("q", return_dict=True) == {"name": "é"}
+        assert client.qstat("q", return_dict=True)["name"] == "é"
         assert client.qstat("q").name == "é"
         assert isinstance(client.add_job("q", "b"), str)
         assert client.connected_node.node_id == node.id
@@ -291,7 +291,7 @@ def test_iterators(node, client):
     node.answers |= {"QSCAN": scan, "JSCAN": scan}
     assert list(client.iter_queues(minlen=0)) == [b"a", b"b"]
     assert list(client.iter_jobs("q")) == [b"a", b"b"]
-    node.answers["JSCAN"] = array(bulk(b"0"), array(array(bulk(b"id"), bulk(ID))))
+    node.answers["JSCAN"] = on_wire([b"0", [job_info(id=ID)]])
     (info,) = client.iter_jobs(reply="all")
     assert isinstance(info, JobInfo)
     assert info.id == ID

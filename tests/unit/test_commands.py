@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 import pytest
 
+from fake_node import job_info, queue_stats
 from pydisque import commands
 from pydisque.command import Resend, raw, shortened
 
@@ -199,7 +200,9 @@ def test_jobs():
 
 def test_dicts():
     """With return_dict a flat list becomes a dict; nothing stays None."""
-    assert commands.qstat("q", return_dict=True).parse([b"len", 1]) == {b"len": 1}
+    stats = queue_stats(len=1)
+    as_dict = commands.qstat("q", return_dict=True).parse(stats)
+    assert as_dict == dict(zip(stats[::2], stats[1::2], strict=True))
     assert commands.show(ID, return_dict=True).parse(None) is None
     assert commands.show(ID).parse(None) is None
     assert commands.qstat("q").parse(None) is None
@@ -207,9 +210,10 @@ def test_dicts():
 
 def test_scanned_jobs():
     """JSCAN REPLY all gives the lists of the wire, each a JobInfo."""
-    cursor, (job,) = commands.jscan(reply="all").parse([b"0", [[b"id", b"x", b"ttl", 3]]])
+    reply = job_info(ttl=3)
+    cursor, (job,) = commands.jscan(reply="all").parse([b"0", [reply]])
     assert cursor == b"0"
-    assert job == [b"id", b"x", b"ttl", 3]
+    assert job == reply
     assert job.ttl == 3
 
 

@@ -213,7 +213,10 @@ def _print_nodes(told: list[dict[str, Any]]) -> None:
     names, *figures = ([key, *(each[key] for each in told)] for key in told[0])
     table = Table(names)
     table.print(
-        (key.replace("_", " "), *(duration(v) if key == "uptime" else v for v in values))
+        (
+            key.replace("_", " "),
+            *(duration(v) if key == "uptime" and v is not None else v for v in values),
+        )
         for key, *values in figures
     )
 

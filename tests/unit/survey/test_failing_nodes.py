@@ -7,31 +7,16 @@ from contextlib import ExitStack
 
 import pytest
 
-from fake_node import FakeNode, array, bulk
+from fake_node import FakeNode, array, bulk, job_info, on_wire, queue_stats
 from pydisque.errors import UnreachableError
 from pydisque.survey import JobList, Survey, find_job
 
 ID = b"D-0f3e2c18-000000000000000000000001-05a1"
-JOB = {
-    b"id": bulk(ID), b"queue": bulk(b"q"), b"state": bulk(b"queued"), b"ctime": b":1000000000\r\n",
-    b"delay": b":0\r\n", b"body": bulk(b"x"),
-}  # fmt: skip
-QUEUE = {
-    b"name": bulk(b"q"), b"len": b":1\r\n", b"age": b":9\r\n", b"idle": b":0\r\n",
-    b"blocked": b":0\r\n", b"import-from": array(), b"import-rate": b":0\r\n",
-    b"jobs-in": b":1\r\n", b"jobs-out": b":0\r\n", b"pause": bulk(b"none"),
-}  # fmt: skip
-
-
-def fields(of: dict[bytes, bytes]) -> bytes:
-    return array(*(part for name, value in of.items() for part in (bulk(name), value)))
-
-
 NOTHING = array(bulk(b"0"), array())
 HAVING_A_JOB = {
     "INFO": bulk(b""), "JSCAN": NOTHING, "QSCAN": array(bulk(b"0"), array(bulk(b"q"))),
-    "QSTAT": fields(QUEUE), "QPEEK": array(array(bulk(b"q"), bulk(ID), bulk(b"x"))),
-    "SHOW": fields(JOB),
+    "QSTAT": on_wire(queue_stats()), "QPEEK": array(array(bulk(b"q"), bulk(ID), bulk(b"x"))),
+    "SHOW": on_wire(job_info(id=ID)),
 }  # fmt: skip
 
 
