@@ -65,9 +65,14 @@ class DeadLetter(NamedTuple):
         return wrap(wrap(self.body, kept), {HEADER: story})
 
     @classmethod
-    def of_body(cls, body: bytes) -> Self | None:
-        """Read the body of a job; None if that is no dead letter."""
-        inner, headers = unwrap(body)
+    def of_body(cls, body: bytes, longest: int | None = None) -> Self | None:
+        """Read the body of a job; None if that is no dead letter.
+
+        Args:
+            body: The body.
+            longest: Bytes of headers that are read at most, as for `pydisque.envelope.unwrap`.
+        """
+        inner, headers = unwrap(body, longest)
         story = headers.pop(HEADER, None)
         if not isinstance(story, dict):
             return None
@@ -201,9 +206,9 @@ def name_of(name: bytes) -> str:
     return name.decode("utf-8", "surrogateescape")
 
 
-def filed(job_id: bytes, queue: bytes, body: bytes) -> Filed:
-    """A job of a queue of dead letters, read."""
-    return Filed(name_of(job_id), name_of(queue), DeadLetter.of_body(body), body)
+def filed(job_id: bytes, queue: bytes, body: bytes, longest: int | None = None) -> Filed:
+    """A job of a queue of dead letters, read; `longest` is as for `DeadLetter.of_body`."""
+    return Filed(name_of(job_id), name_of(queue), DeadLetter.of_body(body, longest), body)
 
 
 def _batches(items: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -8,6 +8,9 @@ from __future__ import annotations
 import json
 from io import StringIO
 
+LONGEST_JSON = 1 << 20
+"""Bytes of JSON that are parsed to be shown: more takes long, and a hundred times the memory."""
+
 _UNITS = (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1))
 
 
@@ -60,19 +63,31 @@ def _harmless(character: str) -> str:
     return character if character.isprintable() else repr(character)[1:-1]
 
 
-def json_laid_out(text: str | bytes, longest: int | None = None) -> str | None:
-    """JSON over several lines, or so many letters of that; None: it is none.
+def truncate(text: str, longest: int) -> str:
+    """The beginning of a text, and an ellipsis if that is not all."""
+    return text if len(text) <= longest else f"{text[:longest]}…"
 
-    Laid out it may be a thousand times as long, as what is deep is indented far.
-    """
-    written = StringIO()
+
+def json_laid_out(text: str | bytes, longest: int) -> str | None:
+    """JSON over several lines, cut after `longest` letters; None: no JSON, or too much to parse."""
+    if len(text) > LONGEST_JSON:
+        return None
     try:
-        for piece in _LAYING_OUT.iterencode(json.loads(text)):
-            written.write(piece)
-            if longest is not None and written.tell() > longest:
-                return f"{written.getvalue()[:longest]}…"
+        return laid_out(json.loads(text), longest)
     except (ValueError, RecursionError):
         return None
+
+
+def laid_out(value: object, longest: int) -> str:
+    """A value as JSON over several lines, cut after `longest` letters.
+
+    Laid out it may be a thousand times as long as in one line: what is deep is indented far.
+    """
+    written = StringIO()
+    for piece in _LAYING_OUT.iterencode(value):
+        written.write(piece)
+        if written.tell() > longest:
+            return truncate(written.getvalue(), longest)
     return written.getvalue()
 
 

@@ -542,6 +542,33 @@ def test_lines_that_are_blank(cli, client, queue):
 # What others wrote
 
 
+def far_down(depth: int, size: int) -> str:
+    """JSON of so many bytes, all of which are so deep."""
+    return "[" * depth + ",".join(["0"] * (size // 2)) + "]" * depth
+
+
+@pytest.mark.parametrize("depth", [90, 900])
+@pytest.mark.parametrize("command", ["show", "peek", "jobs"])
+def test_what_would_be_long_laid_out(cli, client, queue, command, depth):
+    """A body and headers of JSON that is nested deeply are shown as they are, also for programs."""
+    body = f'\0pydisque1 {{"h":{far_down(depth, 400_000)}}}\n{far_down(depth, 400_000)}'
+    job_id = client.add_job(queue, body).decode()
+    for form in ((), ("--json",)):
+        done = cli(command, job_id if command == "show" else queue, *form)
+        assert done.code == 0
+        assert len(done.out) < 3 * len(body)
+
+
+def test_names_that_are_long(cli, client, queue):
+    """One long name pads no other line, and is there as a whole."""
+    names = [f"{queue}{n}" for n in range(20)] + [f"{queue}{'x' * 100_000}"]
+    for name in names:
+        client.add_job(name, "body")
+    done = cli("queues", f"*{queue[-12:]}*")
+    assert len(done.text) < 2 * len(names[-1])
+    assert names[-1] in done.text
+
+
 @pytest.mark.parametrize("form", [(), ("--json",)])
 def test_nothing_commands_the_terminal(cli, client, queue, form):
     """Bodies and names of queues are shown so that no byte of them reaches a terminal as it is."""

@@ -190,6 +190,15 @@ def test_list_some(queue, bury, dead):
     assert "OSError: 3" in dead("list", queue, "--error", "r: 3").stdout.splitlines()[1]
 
 
+def test_list_cuts_errors(queue, bury, dead):
+    """Of an error that is long a table has the beginning, and JSON all."""
+    bury(error="e" * 100_000)
+    done = dead("list", queue)
+    assert f"{'e' * 200}…" in done.stdout
+    assert len(done.stdout) < 1000
+    assert json.loads(dead("list", queue, "--json").stdout)["error"] == "e" * 100_000
+
+
 def test_list_commands_no_terminal(queue, bury, dead):
     """What a letter says cannot command the terminal, nor be taken for markup."""
     bury(error="\x1b[2J[red]x\n")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pydisque.dead_letters import DeadLetter, queue_for
-from pydisque.envelope import EARLIER, MARK, unwrap, wrap
+from pydisque.envelope import EARLIER, MARK, MAX_DEPTH, unwrap, wrap
 from pydisque.worker.job import WorkerJob
 
 ID = b"D-0123abcd-" + b"x" * 24 + b"-05a1"
@@ -43,6 +43,32 @@ def test_headers_are_joined():
 def test_a_broken_head_is_a_body(rest):
     """What begins like an envelope and is none is handed on whole."""
     assert unwrap(MARK + rest) == (MARK + rest, {})
+
+
+def nested(depth: int) -> bytes:
+    """A body whose headers are so deep, and have many brackets."""
+    deep = b"[" * (depth - 1) + b"]" * (depth - 1)
+    return MARK + b'{"flat":[' + b",".join([b"[]"] * 500) + b'],"deep":' + deep + b"}\nbody"
+
+
+def test_headers_too_deep_are_none():
+    """They could not be written again, as a dead letter's are, without overflowing the stack."""
+    body, headers = unwrap(nested(MAX_DEPTH))
+    assert body == b"body"
+    assert unwrap(wrap(body, headers)) == (body, headers)
+    for depth in (MAX_DEPTH + 1, 900):
+        assert unwrap(nested(depth)) == (nested(depth), {})
+        assert DeadLetter.of_body(nested(depth)) is None
+
+
+def test_headers_that_are_long_are_not_read():
+    """Those who show them say how long they may be; others read them all."""
+    body = wrap(b"body", {"a": 1000 * "x"})
+    assert unwrap(body, 100) == (body, {})
+    assert unwrap(body, 2000)[0] == unwrap(body)[0] == b"body"
+    letter = DeadLetter("q", "D-1", 1, 0, "error", 1000 * "x", "2026").to_body()
+    assert DeadLetter.of_body(letter, 100) is None
+    assert DeadLetter.of_body(letter) == DeadLetter.of_body(letter, 2000) != None  # noqa: E711
 
 
 def test_a_job_is_seen_without_its_envelope():

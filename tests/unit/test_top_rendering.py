@@ -10,8 +10,9 @@ from rich.cells import cell_len
 from rich.console import Console, Group
 
 from pydisque.cli.top.charts import PLAIN, chart, sparkline
-from pydisque.cli.top.columns import ago, amount
+from pydisque.cli.top.columns import LONGEST_NAME, ago, amount, queue_name
 from pydisque.cli.top.model import Pause, Place, Scene, State, View, lines_of
+from pydisque.cli.top.pages import LONGEST, story
 from pydisque.cli.top.rendering import Size, frame, needed, room_for, visible
 from scenes import HOSTILE, job, queue, scene
 
@@ -266,6 +267,18 @@ def test_bodies_however_long():
         text = drawn(VIEWS["job"], Size(80, 40), replace(scene(), job=job(1, body)))
         assert f"body, {len(body)} bytes, of which this is the beginning:" in text
         assert told in text
+
+
+def test_headers_and_bodies_however_deep():
+    """What would be long laid out is shown as it is, in a bounded number of lines."""
+    deep = b"[" * 90 + b",".join([b"0"] * 30_000) + b"]" * 90
+    body = b'\0pydisque1 {"h":' + deep + b"}\n" + deep
+    assert len(story(job(1, body), 80, as_bytes=False)) < 3 * LONGEST // 80
+
+
+def test_names_however_long():
+    """Of a name that is wider than any screen the beginning is drawn."""
+    assert len(queue_name(b"\xff" * 10**6)) == len(r"\xff") * LONGEST_NAME
 
 
 def test_the_chosen_line_is_on_the_screen():

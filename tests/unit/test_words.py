@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from pydisque import words
@@ -33,11 +35,11 @@ def test_the_beginning_of_a_body(body, start):
 
 def test_json_laid_out():
     """What is JSON is laid out, of what is long the beginning; what is none is not."""
-    assert words.json_laid_out('{"a":["é"]}') == '{\n  "a": [\n    "é"\n  ]\n}'
+    assert words.json_laid_out('{"a":["é"]}', 100) == '{\n  "a": [\n    "é"\n  ]\n}'
     deep = words.json_laid_out("[" * 500 + "]" * 500, 100)
     assert (deep[:8], len(deep), deep[-1]) == ("[\n  [\n  ", 101, "…")
-    assert words.json_laid_out("[") is None
-    assert words.json_laid_out("[" * 100_000) is None
+    assert words.json_laid_out("[", 100) is None
+    assert words.json_laid_out("[" * 100_000, 100) is None
 
 
 @pytest.mark.parametrize(
@@ -65,4 +67,18 @@ def test_bytes_in_hex():
 @pytest.mark.parametrize("text", ["{", "[" * 100_000, b"\xff"])
 def test_what_is_no_json(text):
     """What is no JSON, or far too deep, is not laid out."""
-    assert words.json_laid_out(text) is None
+    assert words.json_laid_out(text, 1000) is None
+
+
+def test_json_that_is_long():
+    """Of much JSON none is parsed, and of what would be long laid out only the beginning is."""
+    assert words.json_laid_out("[" + " " * words.LONGEST_JSON + "]", 1000) is None
+    deep = json.loads("[" * 900 + "1" + ",1" * 200_000 + "]" * 900)
+    text = words.laid_out(deep, 10_000)
+    assert (len(text), text[-1]) == (10_001, "…")
+
+
+def test_text_that_is_long():
+    """The beginning of it stands for all, and says so."""
+    assert words.truncate("abc", 3) == "abc"
+    assert words.truncate("abcd", 3) == "abc…"

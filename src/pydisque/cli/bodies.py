@@ -10,12 +10,14 @@ from typing import Any
 import click
 
 from pydisque.cli.common import number, shown, shown_lines
-from pydisque.envelope import unwrap
-from pydisque.words import hex_dump, is_text, json_laid_out
+from pydisque.envelope import LONGEST_SHOWN, unwrap
+from pydisque.words import hex_dump, is_text, json_laid_out, laid_out
 
 # Letters of a body in a line of a table, and bytes of one that is no text to show.
 LONGEST_LINE = 200
 LONGEST_HEX = 4096
+# Letters of JSON over several lines; what is longer is shown as it is.
+LONGEST_LAID_OUT = 4 << 20
 
 
 # For people
@@ -23,7 +25,7 @@ LONGEST_HEX = 4096
 
 def in_a_line(body: bytes | None) -> str:
     """The beginning of a body, without its headers."""
-    inner, _ = unwrap(body or b"")
+    inner, _ = opened(body or b"")
     start = inner[: 4 * LONGEST_LINE]  # a letter has four bytes at most
     text = shown(start)
     if len(text) <= LONGEST_LINE and len(start) == len(inner):
@@ -31,14 +33,29 @@ def in_a_line(body: bytes | None) -> str:
     return f"{text[: LONGEST_LINE - 1]}…"
 
 
+def opened(body: bytes) -> tuple[bytes, dict[str, Any]]:
+    """A body without its headers, and these, for people."""
+    return unwrap(body, LONGEST_SHOWN)
+
+
 Section = tuple[str, str]
 
 
-def sections_of(body: bytes, headers: Mapping[str, Any]) -> list[Section]:
-    """The headers and the body for people, each with its title."""
-    laid_out = json.dumps(headers, indent=2, ensure_ascii=False) if headers else ""
-    kind, text = _readable(body)
-    return [("headers", laid_out), (f"body, {number(len(body), 'byte')}{kind}", text)]
+def sections_of(
+    body: bytes, headers: Mapping[str, Any], longest: int = LONGEST_LAID_OUT
+) -> list[Section]:
+    """The headers and the body for people, each with its title.
+
+    What is longer than `longest` letters laid out is shown as it is.
+    """
+    kind, text = _readable(body, longest)
+    shown_headers = _headers(headers, longest) if headers else ""
+    return [("headers", shown_headers), (f"body, {number(len(body), 'byte')}{kind}", text)]
+
+
+def _headers(headers: Mapping[str, Any], longest: int) -> str:
+    spread = laid_out(headers, longest)
+    return spread if len(spread) <= longest else json.dumps(headers, ensure_ascii=False)
 
 
 def print_sections(*sections: Section) -> None:
@@ -48,13 +65,15 @@ def print_sections(*sections: Section) -> None:
             click.echo(f"\n{title}:\n{shown_lines(text.rstrip())}")
 
 
-def _readable(body: bytes) -> tuple[str, str]:
+def _readable(body: bytes, longest: int) -> tuple[str, str]:
     """A body for people, and what it is."""
     if b"\0" in body or not is_text(body):  # no text has NULs, though UTF-8 may
         return "", as_hex(body)
     text = body.decode()
-    laid_out = json_laid_out(text)
-    return ("", text) if laid_out is None else (" of JSON", laid_out)
+    spread = json_laid_out(text, longest)
+    if spread is None:
+        return "", text
+    return " of JSON", spread if len(spread) <= longest else text
 
 
 def as_hex(body: bytes) -> str:

@@ -24,8 +24,8 @@ MISSING = "the dashboard needs some packages more: pip install 'pydisque[dashboa
 
 EXTRA = {"jinja2", "starlette", "uvicorn"}
 
-# Requests under way at once; more are told to come again.
-MOST_REQUESTS = 200
+# Connections at once; idle ones give way to new ones.
+MOST_CONNECTIONS = 500
 
 
 @click.command(
@@ -39,7 +39,7 @@ MOST_REQUESTS = 200
     help="The port; 0: any that is free.",
 )  # fmt: skip
 @click.option("--allow-actions", is_flag=True, help="Let people change something.")
-@click.option("--hide-bodies", is_flag=True, help="Show no bodies of jobs, nor their headers.")
+@click.option("--hide-bodies", is_flag=True, help="Show no bodies, headers, errors, tracebacks.")
 @click.option(
     "--token", metavar="TEXT", envvar="PYDISQUE_DASHBOARD_TOKEN", show_envvar=True,
     help="Ask for this token.",
@@ -179,7 +179,7 @@ def _run(host: str, port: int, settings: Settings, *, log_json: bool) -> None:
     )
     config = uvicorn.Config(
         application(settings), log_config=None, access_log=False, server_header=False,
-        proxy_headers=False, http=Protocol, limit_concurrency=MOST_REQUESTS,
+        proxy_headers=False, http=Protocol, limit_concurrency=MOST_CONNECTIONS,
         timeout_graceful_shutdown=2, log_level="warning",
     )  # fmt: skip
     click.echo(f"dashboard: http://{where}/ ({may})")

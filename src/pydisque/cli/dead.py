@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pydisque.cli.bodies import print_json, print_sections, sections_of, text_or_base64
+from pydisque.cli.bodies import (
+    LONGEST_LINE,
+    print_json,
+    print_sections,
+    sections_of,
+    text_or_base64,
+)
 from pydisque.cli.common import (
     EXIT_CODES,
     be_known,
@@ -29,6 +35,7 @@ from pydisque.cli.parameters import ids as ids_argument
 from pydisque.cli.progress import counted
 from pydisque.cli.tables import Table
 from pydisque.dead_letters import encoded
+from pydisque.words import truncate
 
 if TYPE_CHECKING:
     from pydisque.client import Client
@@ -160,7 +167,8 @@ def _row(filed: Filed) -> tuple[str, ...]:
         return filed.id, "", "", "", "", f"no dead letter, but a job of {dead_queue}"
     counters = str(letter.nacks), str(letter.additional_deliveries)
     died = letter.at.replace("+00:00", "Z")
-    return filed.id, shown(encoded(letter.queue)), died, *counters, letter.error
+    error = truncate(letter.error, LONGEST_LINE)
+    return filed.id, shown(encoded(letter.queue)), died, *counters, error
 
 
 # show

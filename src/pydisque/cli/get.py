@@ -13,6 +13,7 @@ from pydisque.cli.bodies import (
     body_as_dict,
     fields_as_dict,
     in_a_line,
+    opened,
     print_json,
     print_raw,
     print_sections,
@@ -42,7 +43,6 @@ from pydisque.cli.parameters import ids as ids_argument
 from pydisque.cli.progress import Complaints
 from pydisque.cli.tables import Table, duration, print_pairs
 from pydisque.client import Client, ReceivedJob
-from pydisque.envelope import unwrap
 from pydisque.replies import Job, JobInfo, believed
 
 # Milliseconds in which jobs come from one node of a cluster to another.
@@ -240,7 +240,7 @@ def _print_story(info: JobInfo, *, after_another: bool) -> None:
     if after_another:
         click.echo()
     print_pairs(facts(info))
-    print_sections(*sections_of(*unwrap(info.body or b"")))
+    print_sections(*sections_of(*opened(info.body or b"")))
 
 
 def facts(info: JobInfo) -> list[tuple[str, object]]:

@@ -12,6 +12,9 @@ from pydisque.cli.common import shown
 # Cells that each of what may be cut gets at least on a narrow terminal.
 NARROWEST = 16
 
+# And cells up to which the others are padded: one name may be a million letters long.
+WIDEST = 250
+
 _GAP = "  "
 
 
@@ -52,7 +55,8 @@ class Table:
         from rich.cells import cell_len  # noqa: PLC0415
 
         for row in cells:
-            self._widths = [max(w, cell_len(c)) for w, c in zip(self._widths, row, strict=True)]
+            wide = (min(cell_len(cell), WIDEST) for cell in row)
+            self._widths = [max(pair) for pair in zip(self._widths, wide, strict=True)]
         if self._cut:
             self._fit()
 
@@ -69,11 +73,11 @@ class Table:
         from rich.cells import cell_len, set_cell_size  # noqa: PLC0415
 
         padded = []
-        for cell, width, is_number in zip(row, self._widths, self._numbers, strict=True):
+        for at, (cell, width) in enumerate(zip(row, self._widths, strict=True)):
             blanks = " " * (width - cell_len(cell))
-            whole = cell_len(cell) <= width
+            whole = at not in self._cut or cell_len(cell) <= width
             text = cell if whole else f"{set_cell_size(cell, width - 1)}…"
-            padded.append(blanks + text if is_number else text + blanks)
+            padded.append(blanks + text if self._numbers[at] else text + blanks)
         return _GAP.join(padded).rstrip()
 
 

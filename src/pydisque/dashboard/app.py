@@ -20,7 +20,7 @@ from pydisque.dashboard.clients import Clients
 from pydisque.dashboard.forms import Forms
 from pydisque.dashboard.guard import Guard
 from pydisque.dashboard.metrics import Metrics
-from pydisque.dashboard.pages import AbsentError, Pages
+from pydisque.dashboard.pages import AbsentError, Pages, TooLongError
 from pydisque.dashboard.settings import Settings
 from pydisque.dashboard.watch import Watch
 
@@ -54,11 +54,12 @@ def application(settings: Settings) -> ASGIApp:
         return await pages.failed(request, error)
 
     inner = Starlette(
-        lifespan=lifespan, exception_handlers={AbsentError: failed, RedisError: failed}
+        lifespan=lifespan,
+        exception_handlers=dict.fromkeys((AbsentError, RedisError, TooLongError), failed),
     )
     guard = Guard(inner, settings, sessions)
     inner.router.routes.extend(
-        _routes(pages, Forms(pages, settings, sessions, guard.wrong_guess), settings)
+        _routes(pages, Forms(pages, settings, sessions, guard.failed_login), settings)
     )
     inner.router.routes.append(Route("/metrics", Metrics(watch).page))
     return guard

@@ -14,6 +14,7 @@ import hmac
 import ipaddress
 import re
 import secrets
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -99,6 +100,55 @@ class Sessions:
     def is_form_token(self, cookie: str, given: str) -> bool:
         """Whether a form was on one of this browser's pages."""
         return _same(given, self.form_token(cookie))
+
+
+# Failed logins
+
+DELAYED = 20
+"""Failed logins whose answers wait at once: a tenth of the requests that may be under way."""
+
+DELAYED_OF_ONE = 4
+"""Likewise, from one source."""
+
+
+def source_of(host: str) -> str:
+    """Whom an address stands for: of IPv6 everybody has all of a /64.
+
+    What a proxy says of others is not believed: anybody can say so.
+    """
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        return str(ipaddress.IPv6Network((address, 64), strict=False))
+    return str(address)
+
+
+class FailedLogins:
+    """The failed logins whose answers wait now; nothing is kept of those that are over.
+
+    A right token never waits, whatever others send from wherever: behind a proxy all of them have
+    one source.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: Counter[str] = Counter()
+
+    def begin(self, source: str) -> bool:
+        """Have one more wait; False: there are too many, so it should be answered at once."""
+        if self._waiting.total() >= DELAYED or self._waiting[source] >= DELAYED_OF_ONE:
+            return False
+        self._waiting[source] += 1
+        return True
+
+    def end(self, source: str) -> None:
+        """One has waited."""
+        self._waiting[source] -= 1
+        if not self._waiting[source]:
+            del self._waiting[source]
 
 
 # Whether a request is meant

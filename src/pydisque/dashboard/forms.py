@@ -6,11 +6,11 @@ follows, and logged without anything out of a body.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any
 from urllib.parse import parse_qs
 
 from redis.exceptions import RedisError
@@ -33,16 +33,25 @@ LARGEST = 64 * 1024
 
 MOST_FIELDS = 1000
 
+READ_SECONDS = 10.0
+"""Within which a form must have come: whoever sends it slowly takes the place of others."""
+
 Fields = dict[str, list[str]]
+
+FailedLogin = Callable[[Request], Awaitable[Response | None]]
 
 
 async def fields_of(request: Request) -> Fields | None:
-    """What a form says; None: it is too large, or no form."""
+    """What a form says; None: it is too large, too slow, or no form."""
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LARGEST:
-            return None
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > LARGEST:
+                    return None
+    except TimeoutError:
+        return None
     try:
         return parse_qs(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS)
     except ValueError:
@@ -57,13 +66,13 @@ class Forms:
     """All of them; those that change anything are there only if that is allowed."""
 
     def __init__(
-        self, pages: Pages, settings: Settings, sessions: auth.Sessions, guess: Callable[[], Any]
+        self, pages: Pages, settings: Settings, sessions: auth.Sessions, failed_login: FailedLogin
     ) -> None:
-        """Make them; `guess` takes the time that a wrong token costs, see `Guard.wrong_guess`."""
+        """Make them; `failed_login` is `Guard.failed_login`."""
         self._pages = pages
         self._settings = settings
         self._sessions = sessions
-        self._guess = guess
+        self._failed_login = failed_login
 
     async def _meant(self, request: Request) -> Fields | None:
         fields = await fields_of(request)
@@ -90,8 +99,8 @@ class Forms:
         if fields is None:
             return _not_meant()
         if not self._settings.door.takes_token(_one(fields, "token")):
-            await self._guess()
-            return self._login_page(request, _one(fields, "next"), wrong=True)
+            refusal = await self._failed_login(request)
+            return refusal or self._login_page(request, _one(fields, "next"), wrong=True)
         request.state.cookie = self._sessions.admit(time.monotonic())
         response = RedirectResponse(_own_path(_one(fields, "next")), HTTPStatus.SEE_OTHER)
         keep_cookie(request, response)

@@ -20,7 +20,10 @@ from pydisque.dashboard import auth
 from pydisque.dashboard.settings import Settings
 
 SLOW = 0.5
-"""Seconds that one wrong guess of a token or password takes; they are taken one after another."""
+"""Seconds after which a failed login is answered."""
+
+MOST_REQUESTS = 200
+"""Requests under way at once of those who may look; more are told to come again."""
 
 PUBLIC = ("/static/", "/login")
 """What can be seen without being let in."""
@@ -46,7 +49,8 @@ class Guard:
         self._app = app
         self._settings = settings
         self._sessions = sessions
-        self._guesses = asyncio.Lock()
+        self._failed = auth.FailedLogins()
+        self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request pass, or answer it."""
@@ -66,7 +70,16 @@ class Guard:
             await send(message)
 
         refusal = await self._refusal(request, known)
-        await (refusal or self._app)(scope, receive, answer)
+        if refusal is None and self._under_way >= MOST_REQUESTS:
+            refusal = _refused(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at once")
+        if refusal is not None:
+            await refusal(scope, receive, answer)
+            return
+        self._under_way += 1
+        try:
+            await self._app(scope, receive, answer)
+        finally:
+            self._under_way -= 1
 
     async def _refusal(self, request: Request, cookie: str) -> Response | None:
         if not auth.host_is_ours(request.headers.get("host", ""), self._settings.hosts):
@@ -74,26 +87,29 @@ class Guard:
         if request.method not in ("GET", "HEAD") and not auth.is_from_us(request.headers):
             return _refused(HTTPStatus.FORBIDDEN, "this did not come from a page of ours")
         # Not the path of the URL, which is put together of what the request says of the host.
-        if request.scope["path"].startswith(PUBLIC) or await self._may_look(request, cookie):
+        if request.scope["path"].startswith(PUBLIC) or self._is_admitted(cookie):
             return None
-        return self._who(request)
-
-    async def _may_look(self, request: Request, cookie: str) -> bool:
-        door = self._settings.door
-        if door.open or self._sessions.admitted(cookie, time.monotonic()):
-            return True
         header = request.headers.get("authorization")
         if header is None:
-            return False
-        if door.takes_header(header):
-            return True
-        await self.wrong_guess()
-        return False
+            return self._who(request)
+        if self._settings.door.takes_header(header):
+            return None
+        return await self.failed_login(request) or self._who(request)
 
-    async def wrong_guess(self) -> None:
-        """Take the time that a guess costs; those who are right do not wait with them."""
-        async with self._guesses:
+    def _is_admitted(self, cookie: str) -> bool:
+        return self._settings.door.open or self._sessions.admitted(cookie, time.monotonic())
+
+    async def failed_login(self, request: Request) -> Response | None:
+        """Delay the answer to a failed login, or refuse it at once where too many wait already."""
+        source = auth.source_of(request.client.host if request.client else "")
+        if not self._failed.begin(source):
+            text = "that is wrong, and too many were lately: wait a moment"
+            return _refused(HTTPStatus.TOO_MANY_REQUESTS, text, {"Retry-After": "1"})
+        try:
             await asyncio.sleep(SLOW)
+        finally:
+            self._failed.end(source)
+        return None
 
     def _who(self, request: Request) -> Response:
         if self._settings.door.password:
@@ -109,7 +125,8 @@ class Guard:
 
 
 def _refused(status: HTTPStatus, text: str, headers: dict[str, str] | None = None) -> Response:
-    return PlainTextResponse(f"{text}\n", status, headers)
+    # What is refused keeps no connection, of which there are as many as requests.
+    return PlainTextResponse(f"{text}\n", status, {**(headers or {}), "Connection": "close"})
 
 
 def cookie_name(request: Request) -> str:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
+from pydisque.arguments import is_job_id
 from pydisque.client import Client
-from pydisque.dead_letters import DeadLetter
-from pydisque.envelope import unwrap
+from pydisque.dead_letters import DeadLetter, Filed, filed
+from pydisque.envelope import LONGEST_SHOWN, unwrap
 from pydisque.replies import JobInfo, believed
 
 PAGE = 50
@@ -44,8 +46,40 @@ class Story(NamedTuple):
     """Each node that has one, and in which state."""
     headers: dict[str, Any]
     body: bytes
+    size: int
+    """Of the body, in bytes."""
     letter: DeadLetter | None
     """Its dead letter, if it is one; the body then is that of the job that died."""
+
+    def without_body(self) -> Story:
+        """The same with nothing that was in the body, or was made of it."""
+        letter = None if self.letter is None else _bare(self.letter)
+        return self._replace(info=_bodiless(self.info), headers={}, body=b"", letter=letter)
+
+
+def _bare(letter: DeadLetter) -> DeadLetter:
+    """Without errors and tracebacks, which quote bodies, and what is not what it should be."""
+    return letter._replace(
+        id=letter.id if is_job_id(letter.id) else "",
+        error="",
+        traceback="",
+        at=letter.at if _is_time(letter.at) else "",
+        body=b"",
+        headers={},
+    )
+
+
+def _is_time(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _bodiless(info: JobInfo) -> JobInfo:
+    fields = info.as_dict() | ({b"body": b""} if info.body else {})
+    return JobInfo(part for field in fields.items() for part in field)
 
 
 def story(clients: Sequence[Client], job_id: str) -> Story | None:
@@ -56,9 +90,12 @@ def story(clients: Sequence[Client], job_id: str) -> Story | None:
     if info is None:
         return None
     whole = info.body or b""  # of one that is acknowledged a node may have nothing but the ID
-    letter = DeadLetter.of_body(whole)
-    body, headers = unwrap(whole) if letter is None else (letter.body, dict(letter.headers))
-    return Story(info, [(name, each.state) for name, each in found], headers, body, letter)
+    letter = DeadLetter.of_body(whole, LONGEST_SHOWN)
+    body, headers = unwrap(whole, LONGEST_SHOWN)
+    if letter is not None:
+        body, headers = letter.body, dict(letter.headers)
+    copies = [(name, each.state) for name, each in found]
+    return Story(info, copies, headers, body, len(body), letter)
 
 
 def _name(client: Client) -> str:
@@ -94,6 +131,21 @@ class Listing(NamedTuple):
     """None: these were the last."""
     incomplete: bool = False
     """Whether the next place is there for want of time, not of room."""
+
+    def without_bodies(self) -> Listing:
+        """The same jobs without what is in their bodies."""
+        return self._replace(jobs=[_bodiless(info) for info in self.jobs])
+
+
+def letters(listing: Listing, dead_queue: bytes, *, bodies: bool) -> list[Filed]:
+    """The jobs of a queue of dead letters, read; without what is in bodies unless it is asked."""
+    read = [filed(info.id, dead_queue, info.body, LONGEST_SHOWN) for info in listing.jobs]
+    if bodies:
+        return read
+    return [
+        each._replace(body=b"", letter=None if each.letter is None else _bare(each.letter))
+        for each in read
+    ]
 
 
 def queued(clients: Sequence[Client], queue: bytes, *, newest: bool = False) -> Listing:

@@ -7,7 +7,6 @@ what the nodes are asked does not depend on how many look.
 from __future__ import annotations
 
 import heapq
-import json
 from collections import OrderedDict
 from collections.abc import Callable
 from http import HTTPStatus
@@ -28,7 +27,16 @@ from pydisque.dashboard.names import from_path, to_path
 from pydisque.dashboard.settings import Settings
 from pydisque.dashboard.watch import Watch
 from pydisque.survey import QueueFigures
-from pydisque.words import beginning, hex_dump, is_text, json_laid_out, shown, shown_lines
+from pydisque.words import (
+    beginning,
+    hex_dump,
+    is_text,
+    json_laid_out,
+    laid_out,
+    shown,
+    shown_lines,
+    truncate,
+)
 
 T = TypeVar("T")
 
@@ -40,6 +48,9 @@ BUSIEST = 10
 
 LONGEST_BODY = 64 * 1024
 """Bytes of a body on a page; all of it is for downloading."""
+
+LARGEST_PAGE = 8 * 1024 * 1024
+"""Letters of a page; what is in it is bounded one by one, this is for what nobody thought of."""
 
 MOST_NOTES = 1000
 """Lines that wait for a browser to come back for them."""
@@ -68,6 +79,10 @@ FORMS_OF_BODY = ("json", "text", "hex")
 
 class AbsentError(Exception):
     """There is no such page, queue or job."""
+
+
+class TooLongError(Exception):
+    """A page would be too long, for whoever made it and for the browser."""
 
 
 class Pages:
@@ -103,7 +118,8 @@ class Pages:
         """A page by its template."""
         live = LIVE in request.headers
         cookie = request.state.cookie
-        text = self._templates.get_template(f"{template}.html").render(
+        text = self._rendered(
+            template,
             request=request,
             section=template,
             settings=self._settings,
@@ -120,6 +136,21 @@ class Pages:
             keep_cookie(request, response)
         return response
 
+    def _rendered(self, template: str, **told: Any) -> str:
+        """A page as text, given up when it becomes too long.
+
+        Raises:
+            TooLongError: it does.
+        """
+        pieces: list[str] = []
+        size = 0
+        for piece in self._templates.get_template(f"{template}.html").generate(**told):
+            pieces.append(piece)
+            size += len(piece)
+            if size > LARGEST_PAGE:
+                raise TooLongError
+        return "".join(pieces)
+
     def note(self, request: Request, text: str) -> None:
         """Have the next page of this browser say something."""
         self._notes[request.state.cookie] = text
@@ -127,12 +158,18 @@ class Pages:
             self._notes.popitem(last=False)
 
     async def failed(self, request: Request, error: Exception) -> Response:
-        """The page for what could not be asked, or is not there."""
+        """The page for what could not be asked, is not there, or would be too long."""
+        if isinstance(error, TooLongError):
+            text = f"It would be longer than {views.size(LARGEST_PAGE)}."
+            return self.page(
+                request, "message", status=HTTPStatus.INSUFFICIENT_STORAGE, title="Too long",
+                text=text,
+            )  # fmt: skip
         if isinstance(error, AbsentError):
             return self.page(
                 request, "message", status=HTTPStatus.NOT_FOUND, title="Not there", text=str(error)
             )
-        text = f"{shown(str(error))}."
+        text = f"{shown(truncate(str(error), views.LONGEST_TEXT))}."
         return self.page(
             request, "message", status=HTTPStatus.BAD_GATEWAY, title="No answer", text=text
         )
@@ -253,8 +290,10 @@ class Pages:
 
     async def _jobs(self, name: bytes, tab: str, place: str) -> jobs.Listing:
         if tab in jobs.SCANNED:
-            return await self.ask(jobs.scanned, name, tab, jobs.Place.parse(place))
-        return await self.ask(jobs.queued, name, newest=tab == "newest")
+            listing = await self.ask(jobs.scanned, name, tab, jobs.Place.parse(place))
+        else:
+            listing = await self.ask(jobs.queued, name, newest=tab == "newest")
+        return listing if self._settings.bodies else listing.without_bodies()
 
     async def job(self, request: Request) -> Response:
         """All of one job."""
@@ -263,6 +302,7 @@ class Pages:
         story = await self.ask(jobs.story, job_id)
         if story is None:
             raise AbsentError(f"No node knows the job {job_id}: it is done, or its time was up.")
+        story = story if self._settings.bodies else story.without_body()
         form, text = self._body(story.body, request.query_params.get("as", ""))
         addresses = {node.id: node.address for node in self._watch.survey.nodes}
         return self.page(
@@ -274,7 +314,7 @@ class Pages:
             forms=FORMS_OF_BODY,
             text=text,
             longest=LONGEST_BODY,
-            headers=_laid_out(story.headers),
+            headers=shown_lines(laid_out(story.headers, LONGEST_BODY)) if story.headers else "",
             address=lambda node: addresses.get(node.decode(), node.decode()),
         )
 
@@ -283,11 +323,11 @@ class Pages:
         if not self._settings.bodies:
             return "", ""
         start = beginning(body, LONGEST_BODY)
-        laid_out = json_laid_out(body, LONGEST_BODY) if len(body) <= LONGEST_BODY else None
+        spread = json_laid_out(body, LONGEST_BODY) if len(body) <= LONGEST_BODY else None
         if form not in FORMS_OF_BODY:
-            form = "json" if laid_out is not None else "text" if is_text(start) else "hex"
+            form = "json" if spread is not None else "text" if is_text(start) else "hex"
         if form == "json":
-            return form, "This is no JSON." if laid_out is None else shown_lines(laid_out)
+            return form, "This is no JSON." if spread is None else shown_lines(spread)
         if form == "hex":
             return form, hex_dump(start)
         return form, shown_lines(start.decode(errors="backslashreplace"))
@@ -314,7 +354,7 @@ class Pages:
         name = _name(request)
         await self._watch.attend([name])
         listing = await self.ask(jobs.queued, name)
-        letters = [dead_letters.filed(info.id, name, info.body) for info in listing.jobs]
+        letters = await run_in_threadpool(jobs.letters, listing, name, bodies=self._settings.bodies)
         letters.sort(key=lambda filed: filed.letter.at if filed.letter else "")
         return self.page(
             request,
@@ -337,10 +377,6 @@ class Pages:
         if name in self._watch.survey.queues:
             return _see(f"/queue/{to_path(name)}")
         return _see(f"/queues?{urlencode({'q': wanted})}")
-
-
-def _laid_out(headers: dict[str, Any]) -> str:
-    return shown_lines(json.dumps(headers, indent=2, ensure_ascii=False)) if headers else ""
 
 
 def _rates(samples: Any) -> charts.Chart:

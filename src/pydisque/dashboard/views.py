@@ -16,12 +16,27 @@ from pydisque.dead_letters import encoded
 from pydisque.envelope import unwrap
 from pydisque.replies import JobInfo
 from pydisque.survey import is_delayed
-from pydisque.words import duration, shown, shown_lines
+from pydisque.words import duration, shown, shown_lines, truncate
 
 STATIC = Path(__file__).parent / "static"
 
 LONGEST_LINE = 120
 """Letters of a body in a row of a table."""
+
+LONGEST_HEADERS = 16 * 1024
+"""Bytes of headers that are read for such a row: they are passed over only."""
+
+LONGEST_NAME = 200
+"""Bytes of a queue's name on a page."""
+
+LONGEST_TEXT = 2000
+"""Letters of what others wrote in one line, such as an error."""
+
+LONGEST_LINES = 64 * 1024
+"""Letters of what others wrote in several lines, such as a traceback."""
+
+LONGEST_LINKED = 2000
+"""Bytes of a queue's name that fits into an address; each may take three letters there."""
 
 
 def number(value: float) -> str:
@@ -68,12 +83,36 @@ def due(info: JobInfo) -> str:
 
 def inner(body: bytes | None) -> bytes:
     """A body without its headers."""
-    return unwrap(body or b"")[0]
+    return unwrap(body or b"", LONGEST_HEADERS)[0]
+
+
+def in_one_line(text: str | bytes) -> str:
+    """What others wrote, in one line; of what is long the beginning."""
+    if isinstance(text, bytes):
+        text = text[: 4 * LONGEST_TEXT].decode(errors="backslashreplace")
+    return shown(truncate(text, LONGEST_TEXT))
+
+
+def in_lines(text: str) -> str:
+    """The same in several lines."""
+    return shown_lines(truncate(text, LONGEST_LINES))
 
 
 def called(name: bytes | None) -> str:
     """A queue's name as it is read, and typed to confirm something."""
-    return shown(name or b"") or "(no name)"
+    name = name or b""
+    ending = "…" if len(name) > LONGEST_NAME else ""
+    return f"{shown(name[:LONGEST_NAME])}{ending}" or "(no name)"
+
+
+def linkable(name: bytes | None) -> bool:
+    """Whether a queue has pages of its own: the name fits into an address."""
+    return len(name or b"") <= LONGEST_LINKED
+
+
+def key(name: bytes) -> str:
+    """What tells a queue from the others on a page."""
+    return to_path(name) if linkable(name) else hashlib.sha256(name).hexdigest()
 
 
 def path(name: bytes | None) -> str:
@@ -98,8 +137,8 @@ def asset(name: str) -> str:
 
 FILTERS: dict[str, Any] = {
     "ago": ago, "called": called, "due": due, "duration": duration, "encoded": encoded,
-    "in_a_line": in_a_line, "inner": inner, "moment": moment,
-    "number": number, "path": path, "rate": rate, "shown": shown, "shown_lines": shown_lines,
+    "in_a_line": in_a_line, "inner": inner, "key": key, "linkable": linkable, "moment": moment,
+    "number": number, "path": path, "rate": rate, "shown": in_one_line, "shown_lines": in_lines,
     "size": size, "state": state,
 }  # fmt: skip
 

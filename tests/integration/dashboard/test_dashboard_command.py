@@ -100,6 +100,59 @@ def test_who_asks_for_nothing_is_not_waited_for(monkeypatch):
     asyncio.run(main())
 
 
+RIGHT = b"GET /nodes HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer sesame\r\n\r\n"
+WRONG = RIGHT.replace(b"sesame", b"wrong")
+SLOW_FORM = (
+    b"POST /login HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n"
+    b"Content-Length: 1000\r\n\r\n"
+)
+
+
+async def asked(url: str, request: bytes) -> bytes:
+    """The first line of an answer."""
+    host, port = url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(request)
+    line = await reader.readline()
+    writer.close()
+    return line
+
+
+def test_wrong_tokens_lock_nobody_out():
+    """However many wrong tokens come, from wherever, the right one is answered at once."""
+
+    async def main(url: str) -> None:
+        wrong = [asyncio.create_task(asked(url, WRONG)) for _ in range(400)]
+        for _ in range(10):
+            began = asyncio.get_running_loop().time()
+            assert b" 200 " in await asked(url, RIGHT)
+            assert asyncio.get_running_loop().time() - began < 5
+            wrong += [asyncio.create_task(asked(url, WRONG)) for _ in range(5)]
+        lines = await asyncio.gather(*wrong)
+        assert all(b" 401 " in line or b" 429 " in line for line in lines)
+        assert sum(b" 429 " in line for line in lines) > 300
+
+    with Server() as node, Dashboard([node.address], "--token", "sesame") as board:
+        asyncio.run(main(board.url))
+
+
+def test_idle_connections_lock_nobody_out():
+    """One that asks for nothing, or does not end, gives its place to one that does."""
+
+    async def main(url: str) -> None:
+        host, port = url.removeprefix("http://").split(":")
+        idle = [await asyncio.open_connection(host, int(port)) for _ in range(600)]
+        for _, writer in idle[::2]:
+            writer.write(SLOW_FORM)
+        await asyncio.sleep(listening.AT_LEAST)  # those that came just now stay in any case
+        assert b" 200 " in await asked(url, RIGHT)
+        for _, writer in idle:
+            writer.close()
+
+    with Server() as node, Dashboard([node.address], "--token", "sesame") as board:
+        asyncio.run(main(board.url))
+
+
 @pytest.mark.parametrize("name", ["uvicorn", "starlette", "jinja2"])
 def test_a_package_that_is_missing(monkeypatch, name):
     """It is told in one line, with what to install."""

@@ -205,16 +205,17 @@ def test_bodies_of_all_kinds(client, browser):
 
 @in_memory
 def test_bodies_can_be_hidden(server, client):
-    """Then no page has anything out of one, headers neither, and none can be saved."""
+    """Then no page has anything out of one, headers, errors and tracebacks neither, which quote
+    them, and none can be saved."""
     queue = unique("secret")
     letter = DeadLetter(
         "q",
-        "D-1",
+        "SECRET",
         1,
         0,
-        "an error",
-        "Traceback",
-        "2026-01-01T00:00:00+00:00",
+        "ValueError: SECRET",
+        "Traceback: SECRET",
+        "SECRET",
         b"SECRET",
         {"h": "SECRET"},
     )
@@ -227,6 +228,10 @@ def test_bodies_can_be_hidden(server, client):
             f"/dead/{queue}:dead",
             *paths,
             f"{paths[0]}?as=text",
+            f"{paths[1]}?as=json",
+            "/",
+            "/metrics",
+            f"/search?q={queue}",
         ):
             answer = browser.get(path)
             assert answer.is_success, path
@@ -428,6 +433,64 @@ def test_a_body_that_is_longer_laid_out(client, browser):
     body = "[" + ",".join(["[" * 900 + "]" * 900] * 36) + "]"
     job_id = client.add_job(unique("deep"), body)
     assert len(browser.get(f"/job/{to_path(job_id)}").text) < 200_000
+
+
+def deep_header(size: int) -> bytes:
+    """A body with a header of so many bytes, all of which are far down."""
+    depth = 90
+    inner = ",".join(["0"] * (size // 2))
+    return b'\x00pydisque1 {"h":' + b"[" * depth + inner.encode() + b"]" * depth + b"}\nbody"
+
+
+@in_memory
+@pytest.mark.parametrize("depth", [90, 900])
+@pytest.mark.parametrize("bodies", [True, False])
+def test_headers_that_are_longer_laid_out(server, client, bodies, depth):
+    """Headers that are nested deeply make no page of megabytes, shown or hidden."""
+    queue = unique("deep")
+    body = deep_header(400_000).replace(b"[" * 90, b"[" * depth).replace(b"]" * 90, b"]" * depth)
+    job_id = client.add_job(queue, body)
+    with browsing(server.addresses, bodies=bodies) as browser:
+        for path in (f"/job/{to_path(job_id)}", f"/queue/{queue}", f"/dead/{queue}"):
+            answer = browser.get(path)
+            assert answer.status_code == HTTPStatus.OK
+            assert len(answer.text) < 500_000, path
+
+
+@in_memory
+def test_letters_that_are_long(client, browser):
+    """Of an error, a traceback and a name that are long the beginning is shown."""
+    queue = unique("long")
+    long = [letter * 100_000 for letter in ("q", "D", "e", "t\t", "2")]
+    letter = DeadLetter(long[0], long[1], 1, 0, *long[2:])
+    job_id = client.add_job(f"{queue}:dead", letter.to_body())
+    pages = [browser.get(path).text for path in (f"/dead/{queue}:dead", f"/job/{to_path(job_id)}")]
+    assert all("eeee" in page and "qqqq" in page for page in pages)
+    assert len(pages[0]) < 20_000
+    assert len(pages[1]) < 1_000_000
+
+
+def test_a_name_that_is_long():
+    """A queue whose name fits into no address has no page, and its name is cut in lists."""
+    with Server() as node, Client(node.address) as client, browsing([node.address]) as browser:
+        names = [b"\x01" * 200_000, b"\x01" * 200_000 + b":dead"]
+        job_ids = [client.add_job(name, "x") for name in names]
+        until(lambda: "dead letters" in browser.get("/").text.lower())
+        for path in ("/", "/queues", "/dead", *(f"/job/{to_path(job_id)}" for job_id in job_ids)):
+            page = until(lambda path=path: (p := browser.get(path).text) and "x01" in p and p)
+            assert len(page) < 50_000, path
+            assert 'href="/queue/~' not in page
+
+
+@in_memory
+def test_a_page_has_an_end(client, browser, monkeypatch):
+    """Should a page be long all the same, it is given up, and that is told."""
+    monkeypatch.setattr(pages, "LARGEST_PAGE", 20_000)
+    job_id = client.add_job(unique("q"), "x" * 50_000)
+    answer = browser.get(f"/job/{to_path(job_id)}")
+    assert answer.status_code == HTTPStatus.INSUFFICIENT_STORAGE
+    assert "It would be longer than 19.5 KiB" in answer.text
+    assert browser.get("/nodes").status_code == HTTPStatus.OK
 
 
 @in_memory

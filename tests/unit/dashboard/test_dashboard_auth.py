@@ -78,6 +78,37 @@ def test_sessions_are_bounded(monkeypatch):
     ]
 
 
+@pytest.mark.parametrize(
+    ("host", "source"),
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("2001:db8:1:2:aaaa::1", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::5", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("testclient", "testclient"),
+        ("", ""),
+    ],
+)
+def test_sources(host, source):
+    """Of IPv6 all of a /64 is one source, of IPv4 each address is, however it is written."""
+    assert auth.source_of(host) == source
+
+
+def test_failed_logins_that_wait_are_bounded():
+    """So many wait in all, fewer from one source, and nothing is kept of those that have waited."""
+    failed = auth.FailedLogins()
+    begun = [failed.begin("here") for _ in range(10)]
+    assert begun == [True] * auth.DELAYED_OF_ONE + [False] * (10 - auth.DELAYED_OF_ONE)
+    assert failed.begin("elsewhere")
+    others = [f"10.0.0.{n}" for n in range(100) if failed.begin(f"10.0.0.{n}")]
+    assert len(others) + auth.DELAYED_OF_ONE + 1 == auth.DELAYED
+    for source in (*others, "elsewhere", *["here"] * auth.DELAYED_OF_ONE):
+        failed.end(source)
+    assert not failed._waiting
+    assert failed.begin("here")
+
+
 def test_form_tokens_are_a_browsers_own():
     """What is on one browser's forms is worth nothing with another's cookie, or elsewhere."""
     sessions = Sessions()

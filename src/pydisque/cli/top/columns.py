@@ -20,6 +20,9 @@ UNKNOWN = "-"
 
 GAP = " "
 
+LONGEST_NAME = 1000
+"""Bytes of a name that are drawn: it may have millions, and is drawn with every frame."""
+
 
 @dataclass(frozen=True, slots=True)
 class Column(Generic[T]):
@@ -65,6 +68,11 @@ def ago(seconds: float | None) -> str:
     return f"{int(seconds // 86400)}d"
 
 
+def queue_name(text: bytes) -> str:
+    """A name, or the beginning of one that is wider than any screen."""
+    return shown(text[:LONGEST_NAME])
+
+
 def _paused(state: bytes) -> str:
     return "" if state == b"none" else state.decode()
 
@@ -83,7 +91,7 @@ def _trend(queue: QueueFigures) -> list[float]:
 TREND, TREND_WIDTH = "trend", 16
 
 QUEUES: tuple[Column[QueueFigures], ...] = (
-    Column("name", "queue", 16, lambda q: q.name, shown, 0, wide=True, left=True),
+    Column("name", "queue", 16, lambda q: q.name, queue_name, 0, wide=True, left=True),
     Column("len", "len", 6, lambda q: q.len, amount, 0),
     Column("in", "in/s", 6, lambda q: q.in_rate, amount, 1),
     Column("out", "out/s", 6, lambda q: q.out_rate, amount, 1),

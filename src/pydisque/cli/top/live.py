@@ -14,7 +14,8 @@ from collections.abc import Sequence
 
 from redis.exceptions import RedisError
 
-from pydisque.cli.common import number, shown
+from pydisque.cli.common import number
+from pydisque.cli.top.columns import queue_name
 from pydisque.cli.top.keys import Keys
 from pydisque.cli.top.model import Pause, Quit, Scene, State, View, press
 from pydisque.cli.top.rendering import frame, needed, room_for, visible
@@ -296,7 +297,7 @@ class _Live:
 
 def _outcome(action: Pause, answers: list[object]) -> str:
     """What came of a pause, in words."""
-    name = shown(action.queue)
+    name = queue_name(action.queue)
     errors = [answer for answer in answers if isinstance(answer, Exception)]
     if errors or not answers:
         why = str(errors[0]) if errors else "no node answers"

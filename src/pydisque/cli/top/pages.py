@@ -11,12 +11,11 @@ from functools import lru_cache
 
 from rich.cells import chop_cells
 
-from pydisque.cli.bodies import Section, as_hex, sections_of
+from pydisque.cli.bodies import Section, as_hex, opened, sections_of
 from pydisque.cli.common import number, shown_lines
 from pydisque.cli.get import facts
-from pydisque.envelope import unwrap
 from pydisque.replies import JobInfo
-from pydisque.words import beginning
+from pydisque.words import beginning, truncate
 
 LONGEST = 64 * 1024
 """Bytes of a body that are shown; `pydisque show` has it all."""
@@ -77,8 +76,9 @@ def _cut(lines: Iterable[str], width: int) -> Iterator[str]:
 @lru_cache(maxsize=2)
 def _body(body: bytes, width: int, *, as_bytes: bool) -> tuple[str, ...]:
     """A job's body, and its headers, line by line; kept, as a screen is drawn again and again."""
-    inner, headers = unwrap(body)
-    sections: list[Section] = sections_of(beginning(inner, LONGEST), headers)
+    inner, headers = opened(body)
+    sections: list[Section] = sections_of(beginning(inner, LONGEST), headers, LONGEST)
+    sections[0] = (sections[0][0], truncate(sections[0][1], LONGEST))
     title = f"body, {number(len(inner), 'byte')}"
     if as_bytes:
         sections[-1] = (title, as_hex(inner))
@@ -95,5 +95,5 @@ def story(job: JobInfo | None, width: int, *, as_bytes: bool) -> list[str]:
     """All that is known of a job."""
     if job is None:
         return []
-    lines = (f"{name:11}  {value}" for name, value in facts(job))
+    lines = (truncate(f"{name:11}  {value}", LONGEST) for name, value in facts(job))
     return [*_cut(lines, width), *_body(job.body or b"", width, as_bytes=as_bytes)]

@@ -26,6 +26,7 @@ from pydisque.cli.top.columns import (
     ago,
     amount,
     fitting,
+    queue_name,
 )
 from pydisque.cli.top.model import (
     Place,
@@ -177,9 +178,9 @@ def _status(state: State, scene: Scene) -> Text:
             if state.pattern:
                 words.append(f"showing {shown(state.pattern)}")
         case View.QUEUE:
-            words.append(f"queue {shown(state.place.subject)}")
+            words.append(f"queue {queue_name(state.place.subject)}")
         case View.JOB:
-            words.append(f"job {shown(state.place.subject)}")
+            words.append(f"job {queue_name(state.place.subject)}")
         case _:
             words.append(state.place.view)
     if state.frozen:
@@ -230,7 +231,7 @@ def _queue_columns(scene: Scene, size: Size) -> Fitted:
 
 
 def _longest(names: Iterable[bytes]) -> int:
-    return max((cell_len(shown(name)) for name in names), default=0)
+    return max((cell_len(queue_name(name)) for name in names), default=0)
 
 
 def _names(fitted: Fitted) -> Text:
@@ -381,7 +382,7 @@ _HINTS = {
 
 def _bottom(state: State, scene: Scene, width: int) -> Text:
     if state.asking is not None:
-        question = f"{'pause' if state.asking.on else 'resume'} {shown(state.asking.queue)}"
+        question = f"{'pause' if state.asking.on else 'resume'} {queue_name(state.asking.queue)}"
         return Text(f"{_cut(question, min(cell_len(question), max(width - 8, 0)))}? [y/N] ", "bold")
     if state.before_typing is not None:
         line = Text(f"/{shown(state.pattern)}", "bold")
