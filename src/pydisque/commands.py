@@ -472,7 +472,7 @@ def qscan(
     Args:
         cursor: 0 to begin, then the cursor of the last reply.
         count: How much work to do in this call. Default: 100.
-        busyloop: Return everything in this call.
+        busyloop: Return as much as one reply may hold; antirez/disque returns everything.
         minlen: Only queues with at least so many jobs.
         maxlen: Only queues with at most so many jobs.
         importrate: Only queues to which other nodes send at least so many jobs a second.
@@ -505,7 +505,7 @@ def jscan(
     Args:
         cursor: 0 to begin, then the cursor of the last reply.
         count: How much work to do in this call. Default: 100.
-        busyloop: Return everything in this call.
+        busyloop: Return as much as one reply may hold; antirez/disque returns everything.
         queue: Only jobs of this queue.
         state: Only jobs in one of these states: ``wait-repl``, ``active``, ``queued``, ``acked``.
         reply: ``"all"`` for a `JobInfo` of each job, ``"id"`` or None for its ID.

@@ -154,8 +154,15 @@ class ChaosNode:
 
     def jobs(self) -> list[bytes]:
         """The IDs of the jobs it still has, but for those that were at most once."""
-        ids = self.ask("JSCAN", 0, "BUSYLOOP")[1]
-        return [id_ for id_ in ids if int(id_[-4:], 16) % 2]
+        return [id_ for id_ in self.scan() if int(id_[-4:], 16) % 2]
+
+    def scan(self, *options: str) -> list[bytes]:
+        """The IDs of all jobs that JSCAN finds with these options."""
+        cursor, ids = self.ask("JSCAN", 0, "BUSYLOOP", *options)
+        while int(cursor):
+            cursor, more = self.ask("JSCAN", cursor, "BUSYLOOP", *options)
+            ids += more
+        return list(ids)
 
 
 def _serves(address: str) -> bool:

@@ -303,8 +303,7 @@ class Chaos:
                 self._crew.tell_to_end(life)
         deadline = time.monotonic() + DRAIN
         while time.monotonic() < deadline:
-            if not any(node.ask("JSCAN", 0, "BUSYLOOP", "QUEUE", queue)[1]
-                       for node in self._nodes for queue in QUEUES):  # fmt: skip
+            if not any(node.scan("QUEUE", queue) for node in self._nodes for queue in QUEUES):
                 break
             time.sleep(0.2)
         youngest = max(life.started for life in self._crew.alive())
@@ -316,7 +315,7 @@ class Chaos:
         """What is left at a node."""
         with Client(node.address) as client:
             for queue in QUEUES:
-                for id_ in client.jscan(0, busyloop=True, queue=queue)[1]:
+                for id_ in node.scan("QUEUE", queue):
                     self._story.left.append(f"{id_.decode()} of {queue}: {client.show(id_)}")
                 letters = [DeadLetter.of_body(job.body) for job in
                            client.qpeek(f"{queue}:dead", 10000)]  # fmt: skip

@@ -81,6 +81,7 @@ async def test_a_job_that_comes_back(client, queue, waiting, way):
 async def test_who_went_away_takes_nothing_along(client, make_client, queue, waiting):
     """A job that comes after a waiting consumer has gone is not lost on it."""
     leaver = make_client()
+    await client.ack_job(await client.add_job(queue, "so that the queue stays"))
     task = await waiting(leaver, queue)
     await leaver.close()
     with pytest.raises(redis.exceptions.ConnectionError):

@@ -111,6 +111,7 @@ class DurableMachine(EngineMachine):
         self.engine = self.make_engine()
         self.time_passes(1)  # what was due when a commit failed is done now
         self.by_age()
+        self.commit()
 
     def by_age(self) -> None:
         """After a restart the spent jobs are given up by age."""

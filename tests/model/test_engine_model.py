@@ -172,8 +172,8 @@ class EngineMachine(RuleBasedStateMachine):
             for name in names:
                 if len(wanted) == count:
                     break
-                queue = self.queue(name)
-                if queue.paused_out or not (line := self.line(name)):
+                line = self.line(name)
+                if not line or (queue := self.queue(name)).paused_out:
                     continue
                 self.run_clock(line[0])
                 self.handed_out += 1

@@ -136,6 +136,10 @@ def enqueue(args: list[bytes]) -> tuple[list[bytes], bool]:
     return args[1:], False
 
 
+MAX_QUEUES = 10_000
+"""Maximum number of queues of one GETJOB; Disque has no limit."""
+
+
 class Get(NamedTuple):
     """The options of GETJOB; `timeout` in milliseconds, 0 for ever."""
 
@@ -155,6 +159,8 @@ def get(args: list[bytes]) -> Get:
         word = args[i].lower()
         if word == b"from":
             queues = args[i + 1 :]
+            if len(queues) > MAX_QUEUES:
+                raise DisqueError(f"GETJOB takes at most {MAX_QUEUES} queues")
             return Get(queues, count, wait, b"nohang" in flags, b"withcounters" in flags)
         if word in (b"nohang", b"withcounters"):
             flags.add(word)
@@ -171,20 +177,22 @@ def get(args: list[bytes]) -> Get:
 
 
 class Scan(NamedTuple):
-    """The options of QSCAN and JSCAN; `limit` None for everything."""
+    """The options of QSCAN and JSCAN."""
 
     cursor: int
-    limit: int | None
+    limit: int
     numbers: dict[bytes, int]
     queue: bytes | None
     states: list[bytes]
     whole: bool
 
 
-def scan(args: list[bytes], options: frozenset[bytes]) -> Scan:
-    """QSCAN and JSCAN [cursor] [option…], with the options that the command has."""
+def scan(args: list[bytes], options: frozenset[bytes], most: int) -> Scan:
+    """QSCAN and JSCAN [cursor] [option…], with the options that the command has.
+
+    `most` is the limit where everything is wanted: BUSYLOOP or a negative COUNT.
+    """
     cursor: int | None = None
-    limit: int | None = 100
     numbers: dict[bytes, int] = {}
     queue: bytes | None = None
     states: list[bytes] = []
@@ -209,10 +217,8 @@ def scan(args: list[bytes], options: frozenset[bytes]) -> Scan:
         else:
             raise syntax_error()
         i += 1
-    if b"count" in numbers:
-        limit = numbers[b"count"]
-    if busyloop or (limit is not None and limit < 0):
-        limit = None
+    limit = numbers.get(b"count", 100)
+    limit = most if busyloop or limit < 0 else min(limit, most)
     return Scan(cursor or 0, limit, numbers, queue, states, whole)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from itertools import islice
+from operator import itemgetter
 
 from sortedcontainers import SortedDict
 
@@ -33,7 +34,13 @@ from pydisque.node.job import (
 from pydisque.node.queue import Queue, QueueState
 
 PAGES = 1024
-"""JSCAN goes through the jobs page by page, so its cursor stays true whatever comes and goes."""
+PLACES = 2**53
+"""JSCAN goes through the jobs page by page, so its cursor stays true whatever comes and goes. It
+stops inside a page only where it must; then the jobs of that page go by their hash."""
+
+LOOKED_AT = 10_000
+"""Jobs or queues that one scan looks at, a few milliseconds' work, if it is not to find them all.
+A page of jobs may be more."""
 
 JOB_OVERHEAD = 600
 QUEUE_OVERHEAD = 900
@@ -97,6 +104,7 @@ class Engine(Changes):
         self._last_looked = 0  # the last queue there was when idle ones were dropped
         self._idle_cursor = 0
         self._by_age: SortedDict[int, Queue] = SortedDict()
+        self._awaited: dict[bytes, Queue] = {}
         self.tally = Tally()
         self._clear_jobs()
 
@@ -230,12 +238,12 @@ class Engine(Changes):
     ) -> list[Job]:
         """GETJOB: hand out up to `count` jobs, one of each queue in turn.
 
-        After `size` bytes of bodies no more are added. It is all one whether anybody will wait.
+        After `size` bytes of bodies no more are added. With `wait` the client will block if there
+        is no job; only then do queues exist that did not: a difference from Disque.
 
         The clock of RETRY starts here: a difference from Disque, which starts it in the queue.
         """
-        del wait
-        queues: Iterable[Queue] = map(self._queue, names)  # made when their turn comes, not before
+        queues: Iterable[Queue] = filter(None, map(self.queues.get, names))  # those with jobs
         jobs: list[Job] = []
         while True:
             left = []
@@ -250,6 +258,8 @@ class Engine(Changes):
                     return jobs
                 left.append(queue)
             if not left:
+                if wait and not jobs:
+                    self._await(names)
                 self.tally.handed_out += len(jobs)
                 return jobs
             queues = left
@@ -440,7 +450,7 @@ class Engine(Changes):
 
     def stat(self, name: bytes) -> QueueState | None:
         """QSTAT: the queue's figures, or None."""
-        queue = self.queues.get(name)
+        queue = self.find_queue(name)
         return None if queue is None else queue.state(self.now)
 
     def pause(self, name: bytes, *, to: tuple[bool, bool] | None) -> bytes:
@@ -455,53 +465,99 @@ class Engine(Changes):
         return b"none" if queue is None else queue.pause
 
     def scan_queues(
-        self, cursor: int, limit: int | None, wanted: Callable[[int], bool]
+        self,
+        cursor: int,
+        limit: int | None,
+        wanted: Callable[[int], bool],
+        size: int = sys.maxsize,
     ) -> tuple[int, list[bytes]]:
         """QSCAN: go on at `cursor` for about `limit` queues (None: all); those of wanted length.
+
+        After `size` bytes of names no more are added.
 
         Returns the next cursor, 0 at the end, and the names.
         """
         names: list[bytes] = []
+        most, looks = scan_limits(limit)
         for looked, serial in enumerate(self._by_age.irange(minimum=cursor)):
-            if limit is not None and (len(names) >= max(1, limit) or looked >= max(1, limit * 10)):
+            if len(names) >= most or looked >= looks or size <= 0:
                 return serial, names
             queue = self._by_age[serial]
             if wanted(len(queue)):
                 names.append(queue.name)
+                size -= len(queue.name)
         return 0, names
 
     def scan_jobs(
-        self, cursor: int, limit: int | None, name: bytes | None, states: Iterable[bytes]
+        self,
+        cursor: int,
+        limit: int | None,
+        name: bytes | None,
+        states: Iterable[bytes],
+        *,
+        size: int | None = None,
     ) -> tuple[int, list[JobState]]:
         """JSCAN: go on at `cursor` for about `limit` jobs (None: all); those of queue and states.
+
+        After `size` bytes of bodies no more are added; None if only their IDs are wanted.
 
         Returns the next cursor, 0 at the end, and the jobs. No states: any.
         """
         found: list[Job] = []
         wanted = frozenset(states)
-        looked = 0
-        page = cursor
-        while page < PAGES:
-            found += [
+        most, looks = scan_limits(limit)
+        page, place = divmod(cursor, PLACES)
+        looked, cursor = 0, 0
+        while page < PAGES and not cursor:
+            jobs = [
                 job
                 for job in self._pages[page].values()
                 if (name is None or job.queue == name) and (not wanted or job.state in wanted)
             ]
+            if place or len(found) + len(jobs) > most or size is not None:
+                jobs, place, size = _from_place(jobs, place, most - len(found), size)
+            found += jobs
             looked += len(self._pages[page])
-            page += 1
-            if limit is not None and (len(found) >= limit or looked >= limit * 10):
-                break
-        return (page if page < PAGES else 0), [state_of(job, self.now) for job in found]
+            page += not place
+            if place or len(found) >= most or looked >= looks or size == 0:
+                cursor = page * PLACES + place
+        return cursor % (PAGES * PLACES), [state_of(job, self.now) for job in found]
+
+    def find_queue(self, name: bytes) -> Queue | None:
+        """The queue of this name, if there is one."""
+        return self.queues.get(name, self._awaited.get(name))
 
     def _queue(self, name: bytes) -> Queue:
         queue = self.queues.get(name)
         if queue is None:
-            self._last_queue += 1
-            queue = Queue(name, self._last_queue, self.now)
+            queue = self._awaited.pop(name, None)
+            if queue is None:  # one without jobs is false, too
+                queue = self._new_queue(name)
             self._keep(queue)
             if self.recording:
                 self.changed_queues[queue] = None
         return queue
+
+    def _new_queue(self, name: bytes) -> Queue:
+        self._last_queue += 1
+        return Queue(name, self._last_queue, self.now)
+
+    def _await(self, names: Iterable[bytes]) -> None:
+        """Make the queues that a client blocks for and that do not exist.
+
+        Until a job or a PAUSE arrives they count as the client's memory, not as that of jobs and
+        queues, and no journal knows them.
+        """
+        for name in names:
+            if name not in self.queues and name not in self._awaited:
+                queue = self._awaited[name] = self._new_queue(name)
+                self._by_age[queue.serial] = queue
+
+    def forget_awaited(self, names: Iterable[bytes]) -> None:
+        """Drop those of these queues that exist only because clients blocked for them."""
+        for name in names:
+            if (queue := self._awaited.pop(name, None)) is not None:
+                del self._by_age[queue.serial]
 
     def _keep(self, queue: Queue) -> None:
         self.queues[queue.name] = self._by_age[queue.serial] = queue
@@ -546,7 +602,7 @@ class Engine(Changes):
 
     def queue_count(self) -> int:
         """How many queues there are."""
-        return len(self.queues)
+        return len(self._by_age)
 
     # Everything
 
@@ -568,9 +624,43 @@ class Engine(Changes):
                 queue.clear()
         self.memory = 0
         self.queues.clear()
+        self._awaited.clear()
         self._by_age.clear()
         self.ready.clear()
         self._clear_jobs()
+
+
+def scan_limits(limit: int | None) -> tuple[int, int]:
+    """How many elements a scan returns, and how many it looks at."""
+    if limit is None:
+        return sys.maxsize, sys.maxsize
+    return max(1, limit), max(1, min(LOOKED_AT, limit * 10))
+
+
+def _from_place(
+    jobs: list[Job], place: int, most: int, size: int | None
+) -> tuple[list[Job], int, int | None]:
+    """At least one of a page's jobs by their hash, then `most` of them and `size` bytes of bodies.
+
+    Returns these, the place of the next one, 0 if there is none, and what is left of `size`.
+    """
+    taken: list[Job] = []
+    last = 0
+    for at, job in sorted(((_place(job), job) for job in jobs), key=itemgetter(0)):
+        if at < place:
+            continue
+        if taken and at != last and (len(taken) >= most or size == 0):
+            return taken, at, size
+        last = at
+        taken.append(job)
+        if size is not None:
+            size = max(0, size - len(job.body))
+    return taken, 0, size
+
+
+def _place(job: Job) -> int:
+    """Its place in its page, from 1 on."""
+    return 1 + (hash(job.id) // PAGES) % (PLACES - 1)
 
 
 def _check_room(queue: Queue, maxlen: int | None) -> None:

@@ -157,9 +157,14 @@ _JSCAN = frozenset({b"count", b"queue", b"state", b"reply"})
 
 def jscan(session: Session, args: list[bytes]) -> bytes | Reply | None:
     """Iterate over the jobs."""
-    options = arguments.scan(args, _JSCAN)
-    found = session.node.store.scan_jobs(
-        options.cursor, options.limit, options.queue, options.states
+    node = session.node
+    options = arguments.scan(args, _JSCAN, node.reply_jobs)
+    found = node.store.scan_jobs(
+        options.cursor,
+        options.limit,
+        options.queue,
+        options.states,
+        size=node.reply_size if options.whole else None,
     )
     show = partial(_job_state, session) if options.whole else _job_id
     return _answered(session, found, lambda found: _scanned(found[0], list(map(show, found[1]))))
@@ -225,12 +230,14 @@ _QSCAN = frozenset({b"count", b"minlen", b"maxlen", b"importrate"})
 
 def qscan(session: Session, args: list[bytes]) -> bytes | Reply | None:
     """Iterate over the queues."""
-    options = arguments.scan(args, _QSCAN)
+    node = session.node
+    options = arguments.scan(args, _QSCAN, node.reply_jobs)
     low = options.numbers.get(b"minlen", -1)
     high = options.numbers.get(b"maxlen", -1)
     if options.numbers.get(b"importrate", -1) > 0:
         low, high = 1, 0  # nothing is imported: there are no such queues
-    found = session.node.store.scan_queues(options.cursor, options.limit, Lengths(low, high))
+    lengths = Lengths(low, high)
+    found = node.store.scan_queues(options.cursor, options.limit, lengths, node.reply_size)
     return _answered(session, found, lambda f: _scanned(f[0], list(map(resp.bulk, f[1]))))
 
 

@@ -218,7 +218,7 @@ class Node:
         self.refusals = Refusals()
         self.backlog = Backlog(self.config)
         self.waiting: Waiting[Session] = Waiting()
-        self.store.attend(self.hand_out, self.waiting.counts)
+        self.store.attend(self.hand_out, self.waiting)
         self.sessions: dict[int, Session] = {}
         self.monitors: dict[Session, None] = {}
         self.leaving = False
@@ -415,9 +415,8 @@ class Node:
     def leave_line(self, session: Session, *, served: bytes | None = None) -> None:
         """A client stands in line no longer, perhaps as it was served with a job of a queue."""
         session.asked = None
-        if queues := self.waiting.queues.get(session):
-            self.waiting.remove(session)
-            self.store.leave(name for name in queues if name != served)
+        if names := self.waiting.remove(session):
+            self.store.leave(name for name in names if name != served)
 
     def hand_out(self, name: bytes, jobs: list[Job]) -> list[Job]:
         """Give jobs that the store took for the clients in line to them, one each.
@@ -466,7 +465,7 @@ class Node:
             name = ready.pop()
             while (session := self.waiting.first(name)) and (jobs := self.store.get([name])):
                 assert not isinstance(jobs, Later)  # noqa: S101 - such a store names no queues
-                self.waiting.remove(session)
+                self.leave_line(session, served=name)
                 session.unblock(jobs_reply(jobs, counters=session.counters))
 
     def release(self, reply: bytes) -> None:

@@ -13,12 +13,13 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from os import urandom
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pydisque.node.job import Job, JobState
 from pydisque.node.later import Answer
 from pydisque.node.queue import QueueState
 from pydisque.node.restore import RestorableEngine
+from pydisque.node.waiting import Waiting
 
 
 class Fellow(NamedTuple):
@@ -91,9 +92,9 @@ class Store(Protocol):
     def attend(
         self,
         hand_out: Callable[[bytes, list[Job]], list[Job]],
-        in_line: Callable[[], Iterable[tuple[bytes, int]]],
+        waiting: Waiting[Any],
     ) -> None:
-        """Say who takes jobs of a queue for clients in line, and how many stand in line for which.
+        """Say who takes jobs of a queue for clients in line, and which clients these are.
 
         A store with `Later` answers needs that: it learns by itself that there are such jobs. Who
         takes them says which are left, as clients went meanwhile. Any other store names its `ready`
@@ -169,11 +170,17 @@ class Store(Protocol):
     def pause(self, name: bytes, *, to: tuple[bool, bool] | None) -> Answer[bytes]: ...
 
     def scan_queues(
-        self, cursor: int, limit: int | None, wanted: Lengths
+        self, cursor: int, limit: int | None, wanted: Lengths, size: int = ...
     ) -> Answer[tuple[int, list[bytes]]]: ...
 
     def scan_jobs(
-        self, cursor: int, limit: int | None, name: bytes | None, states: Iterable[bytes]
+        self,
+        cursor: int,
+        limit: int | None,
+        name: bytes | None,
+        states: Iterable[bytes],
+        *,
+        size: int | None = None,
     ) -> Answer[tuple[int, list[JobState]]]: ...
 
     def totals(self) -> Answer[tuple[int, int]]:
@@ -228,6 +235,7 @@ class LocalStore(RestorableEngine):
         ticks = time.monotonic_ns() if clock is None else _nanoseconds(clock)
         wall = time.time_ns() if clock is None else ticks
         self._offset = max(wall, not_before * 1_000_000) - ticks
+        self._waiting: Waiting[Any] = Waiting()
         super().__init__(
             node_id or new_node_id(),
             self._clock(),
@@ -267,9 +275,11 @@ class LocalStore(RestorableEngine):
     def attend(
         self,
         hand_out: Callable[[bytes, list[Job]], list[Job]],
-        in_line: Callable[[], Iterable[tuple[bytes, int]]],
+        waiting: Waiting[Any],
     ) -> None:
         """Clients in line are served as queues get ready."""
+        del hand_out
+        self._waiting = waiting
 
     def announce(self, host: str, port: int, *, leaving: bool) -> None:
         """There are no others."""
@@ -295,7 +305,9 @@ class LocalStore(RestorableEngine):
         self.enqueue([job.id for job in jobs], uncounted=True)
 
     def leave(self, names: Iterable[bytes]) -> None:
-        """Who waits here is known to the node, and to nobody else."""
+        """Drop those of these queues that existed only for blocked clients and have none left."""
+        if self._awaited:
+            self.forget_awaited(name for name in names if not self._waiting.count(name))
 
     def totals(self) -> tuple[int, int]:
         """How many jobs and how many queues there are."""

@@ -29,13 +29,15 @@ class Waiting(Generic[W]):
         for name in names:
             self._lines.setdefault(name, {})[waiter] = None
 
-    def remove(self, waiter: W) -> None:
-        """Take a waiter out of every line it stands in."""
-        for name in self.queues.pop(waiter, ()):
+    def remove(self, waiter: W) -> tuple[bytes, ...]:
+        """Take a waiter out of every line it stands in; returns the names of these queues."""
+        names = self.queues.pop(waiter, ())
+        for name in names:
             line = self._lines[name]
             del line[waiter]
             if not line:
                 del self._lines[name]
+        return names
 
     def first(self, queue: bytes) -> W | None:
         """Who is next in line for this queue."""

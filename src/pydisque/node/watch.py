@@ -108,7 +108,7 @@ class Watch:
         now = store.now
 
         def found(name: bytes) -> float | None:
-            queue = store.queues.get(name)
+            queue = store.find_queue(name)
             return None if queue is None else _load(queue, now)
 
         self._cursor, queues = store.queues_from(self._cursor, LOOKED_AT)
@@ -165,7 +165,7 @@ class Watch:
     def _queues(self, store: LocalStore) -> list[QueueRow]:
         now = time.time()
         names = sorted(self._foremost.loads)
-        queues = [queue for name in names if (queue := store.queues.get(name)) is not None]
+        queues = [queue for name in names if (queue := store.find_queue(name)) is not None]
         return [
             QueueRow(
                 queue.name,

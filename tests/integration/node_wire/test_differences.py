@@ -329,6 +329,70 @@ def test_row_more_than_their_share(peer: Peer) -> None:
         assert error(other.read()).startswith("ERR Protocol error: too big request")
 
 
+@pytest.mark.parametrize("store", ["memory", "valkey"])
+def test_row_busyloop(store: str) -> None:
+    """A scan of everything returns no more than other replies do, and all in several replies."""
+    with ExitStack() as stack:
+        url = stack.enter_context(valkey()).url if store == "valkey" else None
+        node = stack.enter_context(Server(store=url, reply_jobs=100, reply_size=10_000))
+        peer = stack.enter_context(Peer(node.address))
+        jobs = {peer.ask("ADDJOB", f"{n:080}", "x" * 900, 0) for n in range(300)}
+        for words in (["BUSYLOOP"], ["COUNT", -1], ["COUNT", 10**6]):
+            ids = all_scanned(peer, "JSCAN", *words, most=150)
+            assert set(ids) == jobs
+            names = all_scanned(peer, "QSCAN", *words, most=150)
+            assert len(set(names)) == 300
+            shown = all_scanned(peer, "JSCAN", *words, "REPLY", "ALL", most=20)
+            assert {job[1] for job in shown} == jobs
+            assert {len(job[-1]) for job in shown} == {900}
+
+
+def all_scanned(peer: Peer, *words: str | int, most: int) -> list[Any]:
+    """What a scan finds, in several replies of at most this length."""
+    cursor, found = peer.ask(*words)
+    assert cursor != b"0"
+    while cursor != b"0":
+        assert len(found) > 0
+        cursor, more = peer.ask(words[0], cursor, *words[1:])
+        assert len(more) <= most
+        found += more
+    return list(found)
+
+
+def test_row_too_many_queues(peer: Peer) -> None:
+    """A GETJOB of 10,000 queues is served, one of more is refused and creates nothing."""
+    names = [f"q{n}" for n in range(10_001)]
+    peer.ask("ADDJOB", names[9999], "x", 0)
+    assert error(peer.ask("GETJOB", "FROM", *names)) == "ERR GETJOB takes at most 10000 queues"
+    assert peer.ask("GETJOB", "FROM", *names[:10_000])[0][0] == b"q9999"
+    assert peer.ask("QSCAN", "COUNT", 100) == [b"0", [b"q9999"]]
+
+
+@pytest.mark.parametrize("store", ["memory", "valkey"])
+def test_row_queues_that_clients_only_asked_for(store: str) -> None:
+    """A queue without a job or PAUSE exists while a client blocks for it, and only then."""
+    with ExitStack() as stack:
+        url = stack.enter_context(valkey()).url if store == "valkey" else None
+        node = stack.enter_context(Server(store=url))
+        peer = stack.enter_context(Peer(node.address))
+        assert peer.ask("GETJOB", "NOHANG", "FROM", "a", "b") is None
+        assert peer.ask("GETJOB", "TIMEOUT", 1, "FROM", "a", "b") is None
+        assert peer.ask("QSCAN") == [b"0", []]
+        with Peer(node.address) as other, Peer(node.address) as third:
+            other.send("GETJOB", "FROM", "a", "b")
+            third.send("GETJOB", "FROM", "a", "c")
+            wait_for_blocked(peer, "a", 2)
+            assert sorted(peer.ask("QSCAN")[1]) == [b"a", b"b", b"c"]
+            memory = peer.ask("INFO", "memory").split()[2]
+            peer.ask("ADDJOB", "b", "x", 0)
+            assert other.read()[0][2] == b"x"
+            assert sorted(peer.ask("QSCAN")[1]) == [b"a", b"b", b"c"]
+            assert peer.ask("QSTAT", "a")[9] == 1
+        until(lambda: sorted(peer.ask("QSCAN")[1]) == [b"b"])
+        if store == "memory":
+            assert memory == b"used_memory:1000000"
+
+
 def test_row_bgrewriteaof(tmp_path: Path) -> None:
     """What is kept moves on into new records, and nobody notices."""
     with Server(data=tmp_path) as server, Peer(server.address) as peer:

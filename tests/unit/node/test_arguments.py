@@ -170,18 +170,25 @@ JSCAN = frozenset({b"count", b"queue", b"state", b"reply"})
 
 def test_the_options_of_scans() -> None:
     """The word that is no option is the cursor, wherever it stands; states add up."""
-    scan = arguments.scan(words("JSCAN STATE Queued 7 state active QUEUE q REPLY ALL"), JSCAN)
+    scan = arguments.scan(words("JSCAN STATE Queued 7 state active QUEUE q REPLY ALL"), JSCAN, 999)
     assert (scan.cursor, scan.limit, scan.queue, scan.whole) == (7, 100, b"q", True)
     assert scan.states == [b"queued", b"active"]
 
 
 @pytest.mark.parametrize(
     ("line", "limit"),
-    [("", 100), ("COUNT 5", 5), ("COUNT 0", 0), ("COUNT -1", None), ("COUNT 5 BUSYLOOP", None)],
+    [
+        ("", 100),
+        ("COUNT 5", 5),
+        ("COUNT 0", 0),
+        ("COUNT 1000", 999),
+        ("COUNT -1", 999),
+        ("COUNT 5 BUSYLOOP", 999),
+    ],
 )
-def test_how_much_a_scan_takes_at_a_time(line: str, limit: int | None) -> None:
-    """100 by default; a negative COUNT or BUSYLOOP for everything."""
-    assert arguments.scan(words("JSCAN " + line), JSCAN).limit == limit
+def test_how_much_a_scan_takes_at_a_time(line: str, limit: int) -> None:
+    """100 by default; a negative COUNT or BUSYLOOP for as many as there may be."""
+    assert arguments.scan(words("JSCAN " + line), JSCAN, 999).limit == limit
 
 
 @pytest.mark.parametrize(
@@ -189,7 +196,7 @@ def test_how_much_a_scan_takes_at_a_time(line: str, limit: int | None) -> None:
 )
 def test_cursors_are_unsigned(word: bytes, cursor: int) -> None:
     """A negative cursor wraps round, as it does in C; nothing is 0."""
-    assert arguments.scan([b"JSCAN", word], JSCAN).cursor == cursor
+    assert arguments.scan([b"JSCAN", word], JSCAN, 999).cursor == cursor
 
 
 @pytest.mark.parametrize(
@@ -209,7 +216,7 @@ def test_cursors_are_unsigned(word: bytes, cursor: int) -> None:
 )
 def test_what_scans_refuse(line: str, error: str) -> None:
     """An option without its value is taken for a cursor, and one cursor is enough."""
-    assert refused(arguments.scan, words("JSCAN " + line), JSCAN) == error
+    assert refused(arguments.scan, words("JSCAN " + line), JSCAN, 999) == error
 
 
 @pytest.mark.parametrize(

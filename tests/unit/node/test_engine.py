@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from engines import NODE_ID, START, figures, later, new_engine, shown
 from pydisque.errors import BadIDError, MaxLenError, NoJobError, PausedError, TooLateError
-from pydisque.node.engine import JOB_OVERHEAD, QUEUE_OVERHEAD, Engine
+from pydisque.node.engine import JOB_OVERHEAD, PLACES, QUEUE_OVERHEAD, Engine
 from pydisque.node.job import LONGEST, ttl_field
 
 UNKNOWN = b"D-zzzzzzzz-************************-zzzz"
@@ -428,13 +428,34 @@ def test_queues_take_turns(engine: Engine) -> None:
     assert bodies(engine, b"a", b"b", b"c", count=9) == [b"b2"]
 
 
-def test_which_queues_get_makes(engine: Engine) -> None:
-    """GETJOB makes the queues it looks at: those behind the last job it took it does not see."""
-    engine.add(b"a", b"")
-    get(engine, b"x", b"a", b"y")
-    assert [engine.stat(name) is not None for name in (b"x", b"a", b"y")] == [True, True, False]
-    get(engine, b"y", b"x")
-    assert engine.stat(b"y") is not None
+def test_get_creates_no_queue(engine: Engine) -> None:
+    """GETJOB creates no queue, unless it blocks; then those that no job came into go with it."""
+    get(engine, b"x", b"y")
+    assert engine.queue_count() == 0
+    engine.get([b"x", b"y", b"x"], wait=True)
+    assert engine.scan_queues(0, None, lambda _: True) == (0, [b"x", b"y"])
+    assert (engine.queue_count(), engine.memory) == (2, 0)
+    engine.add(b"y", b"")
+    engine.forget_awaited([b"x", b"y", b"z"])
+    assert engine.stat(b"x") is None
+    assert figures(engine, b"y").jobs_in == 1
+    assert engine.memory == JOB_OVERHEAD + QUEUE_OVERHEAD + 1
+
+
+def test_awaited_queue_becomes_a_queue_by_pause(engine: Engine) -> None:
+    """A queue that a client blocks for stays when it is paused, and only then."""
+    engine.get([b"q", b"r"], wait=True)
+    assert engine.pause(b"q", to=(False, True)) == b"out"
+    assert engine.pause(b"r", to=(False, False)) == b"none"
+    engine.forget_awaited([b"q", b"r"])
+    assert engine.scan_queues(0, None, lambda _: True) == (0, [b"q"])
+
+
+def test_get_that_finds_a_job_creates_no_queue(engine: Engine) -> None:
+    """Also a GETJOB that would block creates no queue if it returns a job."""
+    engine.add(b"q", b"")
+    assert engine.get([b"x", b"q"], wait=True)
+    assert engine.stat(b"x") is None
 
 
 def test_many_queues_at_once(engine: Engine) -> None:
@@ -613,7 +634,7 @@ def test_what_stat_tells(engine: Engine) -> None:
 def test_idle_queues_are_dropped(engine: Engine) -> None:
     """Empty, unpaused and not waited for: such a queue goes when it was idle long enough."""
     for name in (b"idle", b"full", b"paused", b"waited"):
-        engine.get([name])
+        engine.remove([engine.add(name, b"")])
     engine.add(b"full", b"")
     engine.pause(b"paused", to=(False, True))
     later(engine, 300)
@@ -640,7 +661,7 @@ def test_active_jobs_do_not_keep_a_queue(engine: Engine) -> None:
 def test_queues_never_pile_up(engine: Engine) -> None:
     """However many queues are made by mere names, they are dropped as fast as they are made."""
     for second in range(10):
-        engine.get([b"%d-%d" % (second, n) for n in range(3000)])
+        engine.remove([engine.add(b"%d-%d" % (second, n), b"") for n in range(3000)])
         later(engine, 1)
         engine.drop_idle(2, lambda _: False)
         assert engine.queue_count() <= 15_000
@@ -682,8 +703,30 @@ def test_a_scan_works_a_bounded_time(engine: Engine) -> None:
     _, found = engine.scan_jobs(0, 100, None, ())
     assert 100 <= len(found) < 200
     cursor, found = engine.scan_jobs(0, 10, b"rare", ())
-    assert 0 < cursor < 100
+    assert 0 < cursor < 100 * PLACES
     assert len(found) < 10
+
+
+@pytest.mark.parametrize("size", [1, 250, 100_000, 10**9])
+def test_jscan_stops_at_a_size_of_bodies(engine: Engine, size: int) -> None:
+    """With a size JSCAN returns that many bytes of bodies and one job more, and all in the end."""
+    jobs = [engine.add(b"q", b"x" * 100) for _ in range(3000)]
+    cursor, ids = 0, []
+    while True:
+        cursor, found = engine.scan_jobs(cursor, None, None, (), size=size)
+        assert 0 < sum(len(state.job.body) for state in found) < size + 100
+        ids += [state.job.id for state in found]
+        if not cursor:
+            break
+    assert sorted(ids) == sorted(jobs)
+
+
+def test_qscan_stops_at_a_size_of_names(engine: Engine) -> None:
+    """With a size QSCAN returns that many bytes of names and one name more."""
+    for n in range(10):
+        engine.add(b"%010d" % n, b"")
+    cursor, names = engine.scan_queues(0, None, lambda _: True, 25)
+    assert (cursor, len(names)) == (4, 3)
 
 
 def test_a_cursor_from_nowhere(engine: Engine) -> None:
@@ -738,7 +781,7 @@ def test_qscan_by_length(engine: Engine) -> None:
 
 def test_qscan_works_a_bounded_time(engine: Engine) -> None:
     """A scan that finds nothing stops after ten times COUNT queues and goes on from there."""
-    engine.get([b"%d" % n for n in range(100)])
+    engine.get([b"%d" % n for n in range(100)], wait=True)
     cursor, names = engine.scan_queues(0, 1, lambda n: n > 0)
     assert (cursor, names) == (11, [])
     assert engine.scan_queues(91, 1, lambda n: n > 0) == (0, [])

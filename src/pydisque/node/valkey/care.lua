@@ -16,7 +16,7 @@ function verbs.records(p)
   for i = 1, #found[2], 2 do queue(found[2][i]) end
   local told = {}
   for _, q in ipairs(queues) do  -- also those that what was due has made or changed just now
-    if (q.there or q.dirty) and not q.gone then
+    if (q.there or q.dirty) and not (q.gone or flagged(q, AWAITED)) then
       told[#told + 1] = q.name
       told[#told + 1] = pack(">ddddB", q.ctime, q.atime, q.into, q.out, q.flags)
     end
@@ -27,7 +27,7 @@ end
 -- name, ctime, atime, jobs in, jobs out, flags: 1, or 0 if it is paused or has counters already.
 function verbs.enroll(p)
   local q = queue(argv[p])
-  if q.flags > 0 or q.into > 0 or q.out > 0 then return p + 6, 0 end
+  if q.flags % AWAITED > 0 or q.into > 0 or q.out > 0 then return p + 6, 0 end
   q.ctime, q.atime = tonumber(argv[p + 1]), tonumber(argv[p + 2])
   q.into, q.out, q.flags = tonumber(argv[p + 3]), tonumber(argv[p + 4]), tonumber(argv[p + 5])
   q.dirty = true
@@ -52,6 +52,7 @@ local function take_in(id, s, rest, kind, qtime, noted)
     local q = queue(job.queue)
     call("ZADD", q.key, job.seq * 2 + counted, id)
     q.dirty, q.fresh = true, q.fresh + 1
+    flag(q, AWAITED, false)
   end
   return 1
 end

@@ -1,5 +1,7 @@
 -- Part of the library that begins in rules.lua: the verbs that tell of jobs, queues and nodes, and PAUSE.
 
+local SCANNED_SIZE = 4194304  -- bytes of values that one JSCAN looks at
+
 -- id: value, time, kind, counts; or nothing.
 function verbs.show(p)
   local job = find(argv[p])
@@ -62,6 +64,7 @@ function verbs.pause(p)
       q.dirty = true
       flag(q, PAUSED_IN, to % 2 == 1)
       flag(q, PAUSED_OUT, to >= 2)
+      if to > 0 then flag(q, AWAITED, false) end
       if to < 2 then q.fresh = q.fresh + call("ZCARD", q.key) end
     end
   end
@@ -75,24 +78,40 @@ function verbs.queues(p)
   local names = {}
   for i = 1, #found[2], 2 do
     local name = found[2][i]
-    local length = (low_ > 0 or high >= 0) and call("ZCARD", T .. ":ready:" .. name) or 0
-    if length >= low_ and (high < 0 or length <= high) then names[#names + 1] = name end
+    local length = (low_ > 0 or high ~= -1) and call("ZCARD", T .. ":ready:" .. name) or 0
+    if length >= low_ and (high == -1 or length <= high) then names[#names + 1] = name end
   end
   return p + 4, {found[1], names, #found[2] / 2}
 end
 
--- cursor, count, queue with a mark before it or "": the next cursor; id, value, time, kind, counts;
--- how many were looked at.
-function verbs.jobs(p)
-  local of = argv[p + 2]
-  local found = call("HSCAN", T .. ":jobs", argv[p], "COUNT", argv[p + 1])
-  local ids, values = {}, {}
-  for i = 1, #found[2], 2 do
-    local value = found[2][i + 1]
-    if of == "" or parse(value).queue == string.sub(of, 2) then
-      ids[#ids + 1], values[#values + 1] = found[2][i], value
+-- Jobs by HSCAN, until about `count` or SCANNED_SIZE were looked at or values of `size` were found: the next
+-- cursor, IDs and values of those of a queue, how many were looked at. A step is one element where they are heavy.
+local function scan(cursor, count, size, whole, of)
+  local ids, values, looked, seen, step = {}, {}, 0, 0, 1
+  repeat
+    local found = call("HSCAN", T .. ":jobs", cursor, "COUNT", min(step, count - looked))
+    cursor = found[1]
+    for i = 1, #found[2], 2 do
+      local value = found[2][i + 1]
+      seen = seen + #value
+      local ends = 36 + unpack_(">I4", value, 33)  -- of the head, where the body begins
+      if of == "" or string.sub(value, 37, ends) == string.sub(of, 2) then
+        if whole then size = size - #value else value = string.sub(value, 1, ends) end
+        ids[#ids + 1], values[#values + 1] = found[2][i], value
+      end
     end
-  end
+    looked = looked + #found[2] / 2
+    step = max(1, min(step * 2, floor(min(size, 65536) * looked / max(1, seen))))
+  until cursor == "0" or looked >= count or seen >= SCANNED_SIZE or size <= 0
+  return cursor, ids, values, looked
+end
+
+-- cursor, count, size or "" for only the heads of values, queue with a mark before it or "": the next cursor; id,
+-- value, time, kind, counts; how many were looked at.
+function verbs.jobs(p)
+  local size = tonumber(argv[p + 2])
+  local cursor, ids, values, looked =
+    scan(argv[p], tonumber(argv[p + 1]), size or math.huge, size ~= nil, argv[p + 3])
   local told = {}
   local scores = #ids > 0 and ask("ZMSCORE", T .. ":timer", ids) or {}
   for i, id in ipairs(ids) do
@@ -103,7 +122,7 @@ function verbs.jobs(p)
       told[t + 5] = counted == 1 and call("HGET", T .. ":counts", id) or ""
     end
   end
-  return p + 3, {found[1], told, #found[2] / 2}
+  return p + 4, {cursor, told, looked}
 end
 
 -- How many jobs and queues there are.

@@ -33,6 +33,7 @@ local ACTIVE, UNQUEUED, EXPIRY = 0, 1, 2
 local QUEUED, SPENT, ACTIVE_LAST, UNQUEUED_LAST = 2, 3, 4, 5
 
 local PAUSED_IN, PAUSED_OUT = 1, 2
+local AWAITED = 4              -- of a queue that exists only because clients block for it
 
 local call, floor, max, min, pack, unpack_  -- there only once a function runs
 
@@ -132,9 +133,17 @@ local function keep_line(name, nodes)
   end
 end
 
+local function drop(q)
+  call("ZREM", T .. ":timer", "q" .. q.name)
+  call("HDEL", T .. ":queues", q.name)
+  known[q.name] = nil
+  q.gone = true
+end
+
 -- So many more clients of this node wait, or fewer; a node that is new comes last.
 local function stand(name, clients)
-  local nodes = line(name)
+  local nodes, q = line(name), queue(name)
+  if clients > 0 and not (q.there or q.dirty) then q.flags, q.dirty = AWAITED, true end
   for i = 1, #nodes, 2 do
     if nodes[i] == node then
       nodes[i + 1] = nodes[i + 1] + clients
@@ -142,6 +151,7 @@ local function stand(name, clients)
         table.remove(nodes, i)
         table.remove(nodes, i)
       end
+      if #nodes == 0 and flagged(q, AWAITED) then drop(q) end
       return keep_line(name, nodes)
     end
   end
@@ -268,6 +278,7 @@ local function queue_again(job, why)
   call("ZADD", q.key, job.seq * 2 + counted, id)
   call("ZADD", T .. ":timer", ending(job, QUEUED, counted), id)
   q.into, q.atime, q.dirty, q.fresh = q.into + 1, now, true, q.fresh + 1
+  flag(q, AWAITED, false)
 end
 
 -- Take a queued job out of its queue, undelivered.
@@ -294,19 +305,20 @@ end
 
 -- Time
 
+local function in_use(q)
+  return q.flags % AWAITED > 0 or call("EXISTS", q.key) == 1 or #line(q.name) > 0
+end
+
 local function look_after(name)  -- an entry "q"+name
   local q = queue(name)
   if not q.there then
     call("ZREM", T .. ":timer", "q" .. name)
   elseif now - q.atime < IDLE then
     remind("q" .. name, q.atime + IDLE)
-  elseif q.flags > 0 or call("EXISTS", q.key) == 1 or #line(name) > 0 then
+  elseif in_use(q) then
     remind("q" .. name, now + IDLE)
   else
-    call("ZREM", T .. ":timer", "q" .. name)
-    call("HDEL", T .. ":queues", name)
-    known[name] = nil
-    q.gone = true
+    drop(q)
   end
 end
 

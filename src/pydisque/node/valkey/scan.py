@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from pydisque.node.engine import scan_limits
 from pydisque.node.later import Later, Stepwise
 from pydisque.node.valkey.batch import OTHER, Operation
 from pydisque.node.valkey.shard import Shard
@@ -26,22 +27,29 @@ class Scan(Generic[T]):
         self,
         shards: list[Shard],
         limit: int | None,
-        words: Callable[[int, int], list[Any]],
+        words: Callable[[int, int, int], list[Any]],
         read: Callable[[Shard, Any], list[T]],
+        size: int,
+        size_of: Callable[[T], int],
     ) -> None:
         """Prepare it.
 
         Args:
             shards: those to look at.
             limit: about so many are wanted, None for all.
-            words: what to ask, by the place in a shard and how many elements to look at.
+            words: what to ask, by the place in a shard, how many elements to look at, and the
+                size after which no more of them are wanted.
             read: returns what one shard's reply holds.
+            size: bytes after which no more elements are wanted.
+            size_of: returns how many of these an element has.
         """
         self._answer: Later[tuple[int, list[T]]] = Stepwise()
         self._shards = shards
         self._limit = limit
         self._words = words
         self._read = read
+        self._size = size
+        self._size_of = size_of
         self._found: list[T] = []
         self._looked = 0
 
@@ -55,7 +63,7 @@ class Scan(Generic[T]):
         count = SCANNED if self._limit is None else max(1, min(SCANNED, self._limit))
         later: Later[tuple[int, list[T], int]] = Later()
         later.then(partial(self._took, number), self._answer.failed)
-        words = self._words(at, count)
+        words = self._words(at, count, self._size)
         shard = self._shards[number]
         read = partial(self._part, shard)
         operation = Operation(words, read, later, again=True, writes=False)
@@ -68,13 +76,12 @@ class Scan(Generic[T]):
         at, found, looked = part
         self._found += found
         self._looked += looked
+        self._size -= sum(map(self._size_of, found))
         number += at == 0
-        limit = self._limit
+        most, looks = scan_limits(self._limit)
         if number == len(self._shards):
             self._answer.done((0, self._found))
-        elif limit is not None and (
-            len(self._found) >= limit or self._looked >= max(1, limit) * 10
-        ):
+        elif len(self._found) >= most or self._looked >= looks or self._size <= 0:
             self._answer.done((at * len(self._shards) + number, self._found))
         else:
             self._step(number, at)

@@ -40,6 +40,7 @@ from pydisque.node.valkey.place import Place
 from pydisque.node.valkey.scan import Scan
 from pydisque.node.valkey.shard import Shard
 from pydisque.node.valkey.system import System
+from pydisque.node.waiting import Waiting
 
 logger = logging.getLogger("pydisque.node")
 
@@ -94,7 +95,7 @@ class ValkeyStore:
         self._by_channel: dict[bytes, Shard] = {}
         self._reply_size = sys.maxsize
         self._hand_out: Callable[[bytes, list[Job]], list[Job]] = lambda _name, jobs: jobs
-        self._in_line: Callable[[], Iterable[tuple[bytes, int]]] = lambda: ()
+        self._waiting: Waiting[Any] = Waiting()
         self._births: Births
         self._seconds = 0
         self._looking: asyncio.Task[None] | None = None
@@ -197,17 +198,17 @@ class ValkeyStore:
     def attend(
         self,
         hand_out: Callable[[bytes, list[Job]], list[Job]],
-        in_line: Callable[[], Iterable[tuple[bytes, int]]],
+        waiting: Waiting[Any],
     ) -> None:
-        """Say who takes jobs for clients in line, and how many stand in line for which queue."""
+        """Say who takes jobs for clients in line, and which clients these are."""
         self._hand_out = hand_out
-        self._in_line = in_line
+        self._waiting = waiting
 
     def _placed(self, shard: Shard) -> None:
         """All in line stand where the shard is now, and what was due may be so since long."""
         self._clocks_due = self._seconds
         shard.tell([b"tick", 0])
-        for name, clients in self._in_line():
+        for name, clients in self._waiting.counts():
             if self._shard(name) is shard:
                 shard.ask_first(command([b"stand", 0, clients, name], bound=True))
 
@@ -441,23 +442,33 @@ class ValkeyStore:
         return self._operate(self._shard(name), words, _paused, writes=writes)
 
     def scan_queues(
-        self, cursor: int, limit: int | None, wanted: Lengths
+        self, cursor: int, limit: int | None, wanted: Lengths, size: int = sys.maxsize
     ) -> Later[tuple[int, list[bytes]]]:
         """As `Engine.scan_queues`."""
 
-        def words(at: int, count: int) -> list[Any]:
+        def words(at: int, count: int, _size: int) -> list[Any]:
             return [b"queues", 0, at, count, wanted.low, wanted.high]
 
-        return self._scan(cursor, limit, words, lambda _shard, names: names)
+        def read(_shard: Shard, names: list[bytes]) -> list[bytes]:
+            return names
+
+        return Scan(self._shards, limit, words, read, size, len).begin(cursor)
 
     def scan_jobs(
-        self, cursor: int, limit: int | None, name: bytes | None, states: Iterable[bytes]
+        self,
+        cursor: int,
+        limit: int | None,
+        name: bytes | None,
+        states: Iterable[bytes],
+        *,
+        size: int | None = None,
     ) -> Later[tuple[int, list[JobState]]]:
-        """As `Engine.scan_jobs`."""
+        """As `Engine.scan_jobs`; without a size the bodies are empty."""
         searched = frozenset(states)
+        of = b"" if name is None else b"=" + name
 
-        def words(at: int, count: int) -> list[Any]:
-            return [b"jobs", 0, at, count, b"" if name is None else b"=" + name]
+        def words(at: int, count: int, rest: int) -> list[Any]:
+            return [b"jobs", 0, at, count, b"" if size is None else rest, of]
 
         def read(shard: Shard, told: list[Any]) -> list[JobState]:
             now = self._alarm.now(shard)
@@ -468,18 +479,10 @@ class ValkeyStore:
                 if not searched or layout.state_name(kind) in searched
             ]
 
-        shards = None if name is None else [self._shard(name)]
-        return self._scan(cursor, limit, words, read, shards)
-
-    def _scan(
-        self,
-        cursor: int,
-        limit: int | None,
-        words: Callable[[int, int], list[Any]],
-        read: Callable[[Shard, Any], list[T]],
-        shards: list[Shard] | None = None,
-    ) -> Later[tuple[int, list[T]]]:
-        return Scan(shards or self._shards, limit, words, read).begin(cursor)
+        shards = self._shards if name is None else [self._shard(name)]
+        most = sys.maxsize if size is None else size
+        scan = Scan(shards, limit, words, read, most, lambda state: len(state.job.body))
+        return scan.begin(cursor)
 
     def totals(self) -> Later[tuple[int, int]]:
         """How many jobs and how many queues there are."""

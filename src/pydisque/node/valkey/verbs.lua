@@ -45,6 +45,7 @@ local function add(p, job, n, jobs)
   if not delayed then
     many("ZADD", q.key, ready)
     q.into, q.atime, q.dirty, q.fresh = q.into + n, now, true, q.fresh + n
+    flag(q, AWAITED, false)
   end
   return p
 end
@@ -172,12 +173,11 @@ local function take(given, told, open, want, size)
   return #ids, hand_out(given, told, ids, scores, ask("HMGET", T .. ":jobs", ids), owners, size)
 end
 
--- The queues of these that may have something to give, until so many jobs are found; they are there then.
-local function open_queues(names, want, quietly)
+-- The queues of these that may have something to give, until so many jobs are found.
+local function open_queues(names, want)
   local open, turns_ = {}, {}
   for _, name in ipairs(names) do
     local q = queue(name)
-    if not (q.there or quietly) then q.dirty = true end
     if not flagged(q, PAUSED_OUT) then
       q.left, q.wanted, q.popped = #names > 1 and call("ZCARD", q.key) or 1, 0, nil
       turns_[q] = (turns_[q] or 0) + 1
@@ -191,12 +191,12 @@ end
 
 -- Up to so many jobs, until their values are of such size: how many, and {id, value of each; id, counts
 -- of some; the time}, or nothing.
-local function get(names, count, size, quietly)
+local function get(names, count, size)
   local given, told = {}, {}
   local chunk = #names == 1 and 128 or 16
   while #given < count * 2 and size > 0 do
     local left = count - #given / 2
-    local open = open_queues(names, left, quietly)
+    local open = open_queues(names, left)
     if #open == 0 then break end
     local want = min(left, chunk)
     local found
@@ -225,17 +225,16 @@ end
 -- clients, size, queue: a job for each of them, that many less stand in line again.
 function verbs.take(p)
   local q, clients = queue(argv[p + 2]), tonumber(argv[p])
-  local n_given, given = get({q.name}, clients, tonumber(argv[p + 1]), true)
+  local n_given, given = get({q.name}, clients, tonumber(argv[p + 1]))
   if n_given < clients then stand(q.name, clients - n_given) end
   call("ZREM", T .. ":timer", "w" .. q.name)
   q.fresh = q.fresh + call("ZCARD", q.key)  -- for whoever is in line still, as when `size` was too small
   return p + 3, given
 end
 
--- queue: how many jobs it would give now; it is there from now on.
+-- queue: how many jobs it would give now.
 function verbs.offered(p)
   local q = queue(argv[p])
-  if not q.there then q.dirty = true end
   return p + 1, flagged(q, PAUSED_OUT) and 0 or call("ZCARD", q.key)
 end
 
