@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 
 from celery import Celery
+from celery.exceptions import Reject
 from kombu import Exchange, Queue
 
 app = Celery("celery_app", broker=os.environ["BROKER_URL"])
@@ -13,6 +15,7 @@ app.conf.update(
     broker_transport_options={
         "retry": 2,
         "paused_wait": float(os.environ.get("PATIENCE", "10")),
+        "delivery_limit": 3,
     },
     task_ignore_result=True,
     task_acks_late=True,
@@ -74,3 +77,22 @@ def flaky(self) -> None:
     note("flaky", self.request.retries)
     if self.request.retries < 2:
         raise self.retry(countdown=1)
+
+
+@app.task(bind=True)
+def stubborn(self) -> None:
+    note("stubborn")
+    raise Reject(requeue=True)
+
+
+@app.task(reject_on_worker_lost=True)
+def deadly() -> None:
+    note("deadly")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(bind=True, max_retries=5)
+def persistent(self) -> None:
+    note("persistent", self.request.retries)
+    if self.request.retries < 5:
+        raise self.retry(countdown=0)

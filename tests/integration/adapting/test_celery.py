@@ -209,3 +209,28 @@ def test_a_program_with_another_broker_declares_nothing_here(program, disque_cli
     assert disque_client.qlen("bound") == 1
     assert disque_client.qlen("stranger") == 0
     other.close()
+
+
+def test_a_task_that_is_requeued_without_end_becomes_a_dead_letter(
+    program, work, noted, disque_client
+):
+    """After as many deliveries as delivery_limit says, without pauses; retries do not count."""
+    work("-c", "1", "--pool", "solo")
+    program.stubborn.delay()
+    program.persistent.delay()
+    noted(6, "persistent")
+    until(lambda: disque_client.qlen("celery:dead") == 1)
+    assert noted(1, "stubborn") == ["stubborn"] * 3
+    [filed] = dead_letters.peek(disque_client, "celery:dead", 2)
+    assert filed.letter.error == "requeued after each of 3 deliveries, where delivery_limit is 3"
+    until(lambda: in_hand(disque_client) == [b"celery:dead"])
+
+
+def test_a_task_that_kills_its_process_becomes_a_dead_letter(program, work, noted, disque_client):
+    """Though it is to be rejected each time that a process of the pool is lost."""
+    work("-c", "1", "--pool", "prefork")
+    program.deadly.delay()
+    until(lambda: disque_client.qlen("celery:dead") == 1, 30)
+    assert noted(1, "deadly") == ["deadly"] * 3
+    [filed] = dead_letters.peek(disque_client, "celery:dead", 2)
+    assert "delivery_limit" in filed.letter.error

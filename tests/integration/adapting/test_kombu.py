@@ -163,6 +163,28 @@ def test_what_ends_its_consumers_becomes_a_dead_letter(server, client, queue):
     assert sorted(heard) == ["bad", "bad", "good"]
 
 
+@pytest.mark.parametrize("consuming", [True, False])
+def test_what_is_requeued_without_end_becomes_a_dead_letter(server, client, queue, consuming):
+    """Its nacks count through new connections; without a limit it is requeued for ever."""
+    address = server.addresses[0]
+    with connection(address) as kombu, kombu.Producer() as producer:
+        producer.publish("bad", routing_key=queue)
+
+    def requeue(limit):
+        with connection(address, delivery_limit=limit) as kombu:
+            line = kombu.SimpleQueue(queue)
+            bound = Queue(queue)(kombu.channel())
+            message = line.get(timeout=5) if consuming else until(bound.get)
+            message.requeue()
+
+    for limit in (3, 3, None, None, 3):
+        requeue(limit)
+    [letter] = until(lambda: client.qpeek(f"{queue}:dead", 2))
+    reason = "requeued after each of 5 deliveries, where delivery_limit is 3"
+    assert DeadLetter.of_body(letter.body).error == reason
+    until(lambda: client.qlen(queue) == 0)
+
+
 def test_what_is_rejected_without_a_consumer_becomes_a_dead_letter(kombu, client, queue):
     """And what is requeued comes again."""
     bound = Queue(queue)(kombu.channel())

@@ -13,6 +13,7 @@ from pydisque.adapters.kombu.wire import (
     job_options,
     life_in,
     nodes_of,
+    requeues_too_often,
     safe_url,
 )
 
@@ -49,6 +50,24 @@ def test_a_message_that_expires_has_that_life():
     assert job_options(message(expiration="90500"), Options(), NOW)["ttl"] == 90
     assert job_options(message(expiration="1"), Options(), NOW)["ttl"] == 1
     assert job_options(message(expiration="x"), Options(ttl=7), NOW)["ttl"] == 7
+
+
+@pytest.mark.parametrize(
+    ("limit", "nacks", "ends"),
+    [(20, 18, False), (20, 19, True), (1, 0, True), (3, 50, True), (None, 10**6, False)],
+)
+def test_a_message_is_requeued_up_to_its_limit(limit, nacks, ends):
+    """The delivery that is being ended counts as well."""
+    reason = requeues_too_often(nacks, Options(delivery_limit=limit))
+    assert (reason is not None) == ends
+    assert Options().delivery_limit == 20
+
+
+@pytest.mark.parametrize("limit", [0, -1, 2.5, True, "20"])
+def test_a_limit_that_is_none_is_refused(limit):
+    """The error names the setting, the value and what is allowed."""
+    with pytest.raises(ValueError, match=r"delivery_limit .*: .* expected an int from 1, or None"):
+        Options.of({"delivery_limit": limit})
 
 
 def test_a_queue_may_shorten_the_lives_of_its_messages():

@@ -28,6 +28,7 @@ from pydisque.adapters.kombu.wire import (
     job_options,
     life_in,
     priority_of,
+    requeues_too_often,
 )
 from pydisque.adapters.steps import Steps
 from pydisque.client import ReceivedJob
@@ -406,6 +407,8 @@ class Channel(_Base):
 
     def answer(self, job: WorkerJob, outcome: Retry | Dead | None) -> None:
         """End a job: the intake does so for those that it fetched, and here is the rest."""
+        if isinstance(outcome, Retry) and (why := requeues_too_often(job.nacks, self._options)):
+            outcome = Dead(why)
         got = job.received
         if not isinstance(got, ReceivedJob):
             self.intake.box.answer(job, outcome)
@@ -417,12 +420,15 @@ class Channel(_Base):
             got.ack()
 
     def _bury(self, job: WorkerJob, why: Dead) -> None:
-        if self._options.dead_letters:
-            letter = DeadLetter(
-                job.queue, job.first_id, job.nacks, job.additional_deliveries, str(why),
-                trace_of(why), _now(), job.body, job.headers,
-            )  # fmt: skip
-            self._file(letter)
+        if not self._options.dead_letters:
+            logger.error("job %s of %s: given up: %s", job.id, job.queue, why)
+            return
+        letter = DeadLetter(
+            job.queue, job.first_id, job.nacks, job.additional_deliveries, str(why),
+            trace_of(why), _now(), job.body, job.headers,
+        )  # fmt: skip
+        text = "job %s of %s: dead, its letter is %s: %s"
+        logger.error(text, job.id, job.queue, self._file(letter), why)
 
     def _file(self, letter: DeadLetter) -> str:
         added = self.client.add_job(queue_for(letter.queue), letter.to_body(), ttl=MONTH)

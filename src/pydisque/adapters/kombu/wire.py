@@ -34,11 +34,23 @@ class Options:
     """Whether what a worker rejects becomes a dead letter; else it is dropped."""
     max_additional_deliveries: int | None = 20
     """A message delivered so many times more without an answer is a dead letter; None: never."""
+    delivery_limit: int | None = 20
+    """A message that was requeued by its workers after so many deliveries, counted by the node's
+    nacks, is a dead letter; None: it is requeued without a limit."""
     paused_wait: float = 10
     """Seconds for which a task waits to send something into a queue that is paused in input; then
     what it sends becomes a dead letter. Who is no task is told of the pause at once."""
     client: Mapping[str, Any] = field(default_factory=dict)
     """Further arguments of `Client`."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("delivery_limit", 1), ("max_additional_deliveries", 0)):
+            limit = getattr(self, name)
+            if limit is not None and not (type(limit) is int and limit >= least):
+                raise ValueError(
+                    f"{name} (broker_transport_options): {limit!r} is not allowed; "
+                    f"expected an int from {least}, or None for no limit"
+                )
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Options:
@@ -101,6 +113,14 @@ def job_options(
         "replicate": options.replicate if options.retry else 1,
     }
     return given | {"delay": delay} if delay else given
+
+
+def requeues_too_often(nacks: int, options: Options) -> str | None:
+    """Why a message that is to be requeued is a dead letter instead, if so."""
+    limit = options.delivery_limit
+    if limit is None or nacks + 1 < limit:
+        return None
+    return f"requeued after each of {nacks + 1} deliveries, where delivery_limit is {limit}"
 
 
 def delay_of(message: Mapping[str, Any], now: float) -> int:
