@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import select
 import socket
 from collections import deque
 from collections.abc import Callable, Collection
@@ -23,6 +22,7 @@ import hiredis
 from pydisque.connection import (
     FRESH,
     UNREADABLE,
+    input_poll,
     patience,
     reason,
     reply_reader,
@@ -100,8 +100,7 @@ class AsyncConnection(asyncio.Protocol):
         self.abandoned = False
         self._leaving = False
         self.gone: asyncio.Future[None] = self._loop.create_future()
-        self._poll = select.poll()
-        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+        self._poll = input_poll(transport.get_extra_info("socket").fileno())
         transport.set_protocol(self)
         transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
 
@@ -122,7 +121,7 @@ class AsyncConnection(asyncio.Protocol):
             return False
         if self._pending or self._queued or self._loop.time() - self._heard < FRESH:
             return True
-        return not self._poll.poll(0)
+        return not self._poll(0)
 
     def exchange(
         self, request: bytes, wait: float | None = 0.0, takes: Collection[int] = ()

@@ -184,6 +184,18 @@ def reply_reader(link: Any) -> hiredis.Reader:
     return hiredis.Reader(replyError=error_from_reply, errors=errors, **options)
 
 
+def input_poll(sock: Any) -> Callable[[float | None], Any]:
+    """A function that waits some milliseconds (None: no limit) for input; true if there is any.
+
+    eventlet's monkey patching removes `select.poll`, and makes `select.select` cooperative.
+    """
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        return poll.poll
+    return lambda ms: select.select([sock], [], [], None if ms is None else ms / 1000)[0]
+
+
 class Connection:
     """An open connection, for one exchange at a time."""
 
@@ -205,9 +217,7 @@ class Connection:
         self.used = 0.0
         self.abandoned = False
         self.closed = False
-        poll = select.poll()
-        poll.register(sock, select.POLLIN)
-        self._poll = poll.poll
+        self._poll = input_poll(sock)
 
     def is_stale(self) -> bool:
         """Whether the node closed it meanwhile, or sent what nobody asked for."""

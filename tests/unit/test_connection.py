@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import select
 import socket
 import threading
 from time import monotonic
@@ -14,7 +15,7 @@ import redis.exceptions
 
 from fake_node import FakeNode
 from pydisque.addresses import Address
-from pydisque.connection import MAX_IDLE, SLACK, Connection, Line, redis_client
+from pydisque.connection import MAX_IDLE, SLACK, Connection, Line, input_poll, redis_client
 from pydisque.errors import ConnectionLostError, DisqueError, error_from_reply
 from pydisque.nodes import Node
 
@@ -168,6 +169,23 @@ def test_stale(pair):
     assert not connection.is_stale()
     theirs.close()
     assert connection.is_stale()
+
+
+@pytest.mark.parametrize("system", ["poll", "select"])
+def test_input_poll_works_without_select_poll(monkeypatch, system):
+    """eventlet's monkey patching removes it."""
+    if system == "select":
+        monkeypatch.delattr(select, "poll")
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        poll = input_poll(ours)
+        begun = monotonic()
+        assert not poll(0)
+        assert not poll(50)
+        assert 0.04 <= monotonic() - begun < 5
+        theirs.sendall(b"x")
+        assert poll(0)
+        assert poll(None)
 
 
 def line_with(count: int) -> tuple[Line, list[socket.socket]]:

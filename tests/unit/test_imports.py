@@ -161,7 +161,7 @@ ADAPTER_LAYERS = [
     "aliases",
     "kombu/wire",
     "kombu/bindings",
-    "kombu/configured",
+    "kombu/celery_apps",
     "kombu/intake",
     "kombu/channel",
     "kombu/transport",

@@ -10,7 +10,7 @@ from celery import Celery
 from celery.exceptions import Reject
 from kombu import Exchange, Queue
 
-app = Celery("celery_app", broker=os.environ["BROKER_URL"])
+app = Celery("celery_app", broker=os.environ["BROKER_URL"], backend="rpc://")
 app.conf.update(
     broker_transport_options={
         "retry": 2,
@@ -41,6 +41,11 @@ def note(*words: object) -> None:
 @app.task
 def count(number: int) -> None:
     note("count", number)
+
+
+@app.task(ignore_result=False)
+def add(one: int, other: int) -> int:
+    return one + other
 
 
 @app.task

@@ -234,3 +234,31 @@ def test_a_task_that_kills_its_process_becomes_a_dead_letter(program, work, note
     assert noted(1, "deadly") == ["deadly"] * 3
     [filed] = dead_letters.peek(disque_client, "celery:dead", 2)
     assert "delivery_limit" in filed.letter.error
+
+
+FORKS = """
+import multiprocessing, os, sys
+from celery_app import add, note
+def get(name, number):
+    note(name, add.delay(number, 1).get(timeout=10))
+get("parent", 1)
+if sys.argv[1] == "fork":
+    if os.fork() == 0:
+        get("child", 2)
+        os._exit(0)
+    os.wait()
+else:
+    child = multiprocessing.get_context("fork").Process(target=get, args=("child", 2))
+    child.start()
+    child.join()
+get("parent", 3)
+"""
+
+
+@pytest.mark.parametrize("how", ["fork", "multiprocessing"])
+@pytest.mark.parametrize("pool", ["threads", "prefork"])
+def test_results_reach_a_forked_child(program, work, noted, start, how, pool):
+    """Those of rpc://: the child has a queue of its own for them, and the parent keeps its."""
+    work("-c", "1", "--pool", pool)
+    start("-W", "ignore", "-c", FORKS, how)
+    assert noted(3) == ["parent 2", "child 3", "parent 4"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import socket
 import time
 import warnings
@@ -326,6 +327,27 @@ def test_a_child_leaves_the_parents_messages_alone(line, queue, client):
     assert line.get(timeout=5).payload == 2
 
 
+def test_a_child_can_consume_by_its_parents_connection(line, queue):
+    """It fetches in a thread of its own, and leaves what the parent has not acknowledged alone."""
+    line.put(1)
+    message = line.get(timeout=5)
+    heard, says = os.pipe()
+    with warnings.catch_warnings(action="ignore"):  # that there are threads is the point
+        child = os.fork()
+    if not child:
+        with contextlib.suppress(Exception):
+            message.ack()
+            os.write(says, b"%d" % line.get(timeout=5).payload)
+        os._exit(0)
+    line.consumer.cancel()
+    line.put(2)
+    os.waitpid(child, 0)
+    os.close(says)
+    assert os.read(heard, 9) == b"2"
+    os.close(heard)
+    message.requeue()
+
+
 def test_the_next_node_is_used_when_one_is_away(disque_server):
     """However the nodes are given: in one URL, or as kombu separates several."""
     gone = f"127.0.0.1:{free_port()}"
@@ -362,8 +384,22 @@ def test_a_password_and_tls(tmp_path):
             line.close()
 
 
-def test_green_threads_are_refused(monkeypatch):
+@pytest.mark.parametrize("library", ["gevent", "eventlet"])
+def test_green_threads_are_refused(monkeypatch, library):
     """The engine's loop would stop them all."""
-    monkeypatch.setattr(intake, "detect_environment", lambda: "gevent")
-    with pytest.raises(RuntimeError, match="under gevent"):
+    monkeypatch.setattr(intake, "detect_environment", lambda: library)
+    with pytest.raises(RuntimeError, match=f"under {library}"):
         intake.Engine()
+
+
+def test_producers_may_be_green(monkeypatch, disque_server):
+    """Without select.poll, which eventlet removes, a connection sends and is refused to consume."""
+    monkeypatch.delattr(select, "poll")
+    monkeypatch.setattr(intake, "detect_environment", lambda: "eventlet")
+    with connection(disque_server.address) as kombu:
+        line = kombu.SimpleQueue("green")
+        line.put(1)
+        with pytest.raises(RuntimeError, match="under eventlet"):
+            line.get(timeout=1)
+    with Client(disque_server.address) as client:
+        assert client.qlen("green") == 1

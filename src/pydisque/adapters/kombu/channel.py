@@ -7,7 +7,6 @@ is persistent and that no queue gets is refused.
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from datetime import UTC, datetime
 from queue import Empty
@@ -18,8 +17,8 @@ from kombu.entity import TRANSIENT_DELIVERY_MODE as TRANSIENT
 from kombu.transport import virtual
 from kombu.transport.base import to_rabbitmq_queue_arguments
 
-from pydisque.adapters.kombu.bindings import Binding, BindingsError
-from pydisque.adapters.kombu.configured import configured_queues
+from pydisque.adapters.kombu.bindings import Binding, Bindings, BindingsError
+from pydisque.adapters.kombu.celery_apps import configured_queues, in_a_task
 from pydisque.adapters.kombu.intake import Intake
 from pydisque.adapters.kombu.wire import (
     decode,
@@ -115,11 +114,14 @@ class Channel(_Base):
         super().__init__(connection, **kwargs)
         self.client = connection.disque
         self._options = connection.options
-        self._bindings = connection.bindings
         self._intake: Intake | None = None
         self._callbacks: dict[str, Any] = {}
         self._no_ack: set[str] = set()
         self._names: dict[bytes, str] = {}
+
+    @property
+    def _bindings(self) -> Bindings:
+        return self.connection.bindings
 
     @property
     def intake(self) -> Intake:
@@ -128,6 +130,15 @@ class Channel(_Base):
             transport = self.connection
             self._intake = Intake(transport.engine, transport.nodes, self._options)
         return self._intake
+
+    def start_anew(self) -> None:
+        """Consume anew, in a forked child; messages that are not acknowledged are the parent's."""
+        self._intake = None
+        count, self._qos = self.qos.prefetch_count, None
+        for queue in self._callbacks:
+            self.intake.want(queue, self._steps(queue).of(queue))
+        if count:
+            self.qos.prefetch_count = count
 
     # Produce
 
@@ -203,7 +214,7 @@ class Channel(_Base):
         try:
             self._add(queue, message, life)
         except PausedError as error:
-            if not _in_a_task():
+            if not in_a_task():
                 raise
             self._outlast(error, queue, message, life)
 
@@ -480,12 +491,3 @@ _AGAIN = {"redelivered": True}
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _in_a_task() -> bool:
-    """Whether a task of Celery's runs in this thread, also one that called another as a function.
-
-    Who uses kombu without Celery has no tasks, and need not have Celery either.
-    """
-    state = sys.modules.get("celery._state")
-    return state is not None and state.get_current_worker_task() is not None

@@ -11,7 +11,6 @@ import asyncio
 import concurrent.futures
 import contextlib
 import os
-import select
 import socket
 import sys
 import threading
@@ -26,6 +25,7 @@ import uvloop
 from kombu.utils.compat import detect_environment
 
 from pydisque.adapters.kombu.wire import Options
+from pydisque.connection import input_poll
 from pydisque.dead_letters import encoded, queue_for
 from pydisque.errors import ConnectionLostError
 from pydisque.worker.appetite import Appetite
@@ -55,6 +55,7 @@ class Bell:
         self._hears.setblocking(False)
         self._rings.setblocking(False)
         self._rang = False
+        self._poll = input_poll(self._hears)
 
     def fileno(self) -> int:
         """What to poll."""
@@ -75,9 +76,7 @@ class Bell:
 
     def wait(self, timeout: float | None) -> None:
         """Until it rings, or so many seconds."""
-        poll = select.poll()
-        poll.register(self._hears, select.POLLIN)
-        poll.poll(None if timeout is None else max(0, timeout) * 1000)
+        self._poll(None if timeout is None else max(0, timeout) * 1000)
 
     def close(self) -> None:
         """Nobody waits for it any more."""

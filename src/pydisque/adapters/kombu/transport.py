@@ -73,10 +73,21 @@ class Transport(_Base):
 
     @property
     def engine(self) -> Engine:
-        """What fetches for all channels; only consumers need it."""
+        """What fetches for all channels; only consumers need it.
+
+        A forked child that uses its parent's connection gets one of its own.
+        """
+        if not self.is_ours:
+            self._start_anew()
         if self._engine is None:
             self._engine = Engine()
         return self._engine
+
+    def _start_anew(self) -> None:
+        self._pid, self._engine, self._recording = os.getpid(), None, False
+        self.bindings = Bindings(self.disque)
+        for channel in list(self.channels):
+            channel.start_anew()
 
     def establish_connection(self) -> Any:
         """See that there is a node.
