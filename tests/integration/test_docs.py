@@ -173,6 +173,40 @@ def test_the_tests_on_a_page_pass(page, pytester):
     result.assert_outcomes(passed=len(TEST.findall(shown)))
 
 
+SENDS = {"add_job", "add_jobs", "add_json", "delay", "apply_async", "enqueue", "aenqueue"}
+
+
+def sends_at_import(code: str) -> set[str]:
+    """The calls that send something when a program which workers import is imported.
+
+    It is one if it decorates functions by calls or attributes, or configures an app.
+    """
+    tree = ast.parse(code)
+    decorators = [d for part in ast.walk(tree) for d in getattr(part, "decorator_list", [])]
+    targets = [t for part in ast.walk(tree) if isinstance(part, ast.Assign) for t in part.targets]
+    if not (decorators or any(".conf." in ast.unparse(target) for target in targets)):
+        return set()
+    runs = [part for part in tree.body if not isinstance(part, (*FUNCTIONS, ast.If))]
+    calls = [part for top in runs for part in ast.walk(top) if isinstance(part, ast.Call)]
+    return {c.func.attr for c in calls if isinstance(c.func, ast.Attribute)} & SENDS
+
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+MODULES = [
+    *(block for page in PAGES for kind, block in snippets(page) if kind in {"python", "py"}),
+    *(path.read_text(encoding="utf-8") for path in sorted((ROOT / "examples").glob("*.py"))),
+]
+
+
+def test_no_example_sends_when_a_worker_imports_it():
+    """Else each start of a worker would send again what the example sends."""
+    assert [block for block in MODULES if sends_at_import(block)] == []
+    task = "@app.task\ndef charge(order): ...\n"
+    assert sends_at_import(task + "charge.delay(7)") == {"delay"}
+    assert sends_at_import("app.conf.task_queues = []\ncharge.delay(7)") == {"delay"}
+    assert sends_at_import(task + "if __name__ == '__main__':\n    charge.delay(7)") == set()
+
+
 # Sessions
 
 
