@@ -31,7 +31,7 @@ CLOSING = 0.1
 
 TEXT = "text/plain; charset=utf-8"
 
-NO_METRICS = "the figures need prometheus_client: pip install 'pydisque[metrics]'"
+NO_METRICS = "the figures need prometheus_client: pip install 'pydisque[metrics]>=1.0'"
 
 ADDRESS = "'host:port', '[::1]:port' or ':port'"
 """How one writes where to listen."""

@@ -1,4 +1,4 @@
-"""Figures as text that Prometheus reads; needs ``pip install 'pydisque[metrics]'``.
+"""Figures as text that Prometheus reads; needs the extra ``metrics``.
 
 Has those of queues, which a node and a survey of nodes tell alike, so that dashboards and alerts
 fit either. Where figures come from is not known here.

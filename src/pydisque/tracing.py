@@ -1,4 +1,4 @@
-"""The producer's side of a trace that goes on in a worker; needs ``pip install 'pydisque[otel]'``.
+"""The producer's side of a trace that goes on in a worker; needs the extra ``otel``.
 
 The worker's side is `pydisque.worker.tracing`.
 """

@@ -275,7 +275,9 @@ def test_reload_needs_a_library(app):
     app.write("watchfiles.py", "raise ImportError")
     working = app.start("jobs", "--reload")
     assert working.ends() == 3
-    assert working.log() == "Error: --reload needs watchfiles: pip install 'pydisque[reload]'\n"
+    assert (
+        working.log() == "Error: --reload needs watchfiles: pip install 'pydisque[reload]>=1.0'\n"
+    )
 
 
 # Several processes

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pydisque.dashboard.auth import Door
     from pydisque.dashboard.settings import Settings
 
-MISSING = "the dashboard needs some packages more: pip install 'pydisque[dashboard]'"
+MISSING = "the dashboard needs some packages more: pip install 'pydisque[dashboard]>=1.0'"
 
 EXTRA = {"jinja2", "starlette", "uvicorn"}
 

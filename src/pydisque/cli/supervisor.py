@@ -31,6 +31,8 @@ SETTLED = 5.0
 # Seconds to wait before a process that ended sooner is replaced, at first and at most.
 PAUSE, LONGEST_PAUSE = 0.5, 30.0
 
+NO_RELOAD = "--reload needs watchfiles: pip install 'pydisque[reload]>=1.0'"
+
 # Exit codes of a worker that could not begin; and what one that was killed counts as.
 HOPELESS = (2, 3)
 FAILED = 3
@@ -46,7 +48,7 @@ def reload(words: list[str]) -> int:
     try:
         import watchfiles  # noqa: F401, PLC0415
     except ImportError:
-        raise FailedError("--reload needs watchfiles: pip install 'pydisque[reload]'") from None
+        raise FailedError(NO_RELOAD) from None
     return asyncio.run(Reloader(words).run())
 
 

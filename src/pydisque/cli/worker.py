@@ -130,7 +130,7 @@ def worker(
     With --processes, one that dies is replaced; SIGHUP replaces all, one after the other, and
     gracefully; with --http each has a port of its own, counted up from the one given.
 
-    --reload is for development, and needs: pip install 'pydisque[reload]'
+    --reload is for development, and needs: pip install 'pydisque[reload]>=1.0'
 
     Exit code: 0 when all jobs that had begun were finished, 1 when some were cut short, 2 for wrong
     options, 3 when it could not begin, or failed.

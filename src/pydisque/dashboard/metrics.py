@@ -1,4 +1,4 @@
-"""`/metrics`: what the survey saw last, for Prometheus; needs ``pip install 'pydisque[metrics]'``.
+"""`/metrics`: what the survey saw last, for Prometheus; needs the extra ``metrics``.
 
 Whoever scrapes does not count as somebody who looks: the nodes are asked no more for it.
 """
@@ -17,7 +17,7 @@ from pydisque.dashboard.watch import Watch
 if TYPE_CHECKING:
     from pydisque.survey.metrics import SurveyMetrics
 
-MISSING = "pip install 'pydisque[metrics]' on this machine, and start the dashboard anew\n"
+MISSING = "pip install 'pydisque[metrics]>=1.0' on this machine, and start the dashboard anew\n"
 
 
 class Metrics:

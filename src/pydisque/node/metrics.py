@@ -1,4 +1,4 @@
-"""A node's figures for Prometheus; needs ``pip install 'pydisque[metrics]'``.
+"""A node's figures for Prometheus; needs the extra ``metrics``.
 
 Names and explains them. They are written in whatever thread wants them: all of them were taken
 before, in the node's own.

@@ -1,4 +1,4 @@
-"""A survey's figures for Prometheus; needs ``pip install 'pydisque[metrics]'``.
+"""A survey's figures for Prometheus; needs the extra ``metrics``.
 
 Tells what was seen at the last look and asks nothing: however often it is scraped, the nodes are
 asked no more. Of many queues few are told of one by one; those the survey follows from then on.

@@ -1,4 +1,4 @@
-"""A worker's figures for OpenTelemetry; needs ``pip install 'pydisque[otel]'``.
+"""A worker's figures for OpenTelemetry; needs the extra ``otel``.
 
 For who sends figures on with OpenTelemetry and has no Prometheus to scrape `/metrics`. Names and
 units follow its conventions for messaging; what those do not know is named after the worker's

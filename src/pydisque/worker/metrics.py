@@ -1,4 +1,4 @@
-"""A worker's figures for Prometheus; needs ``pip install 'pydisque[metrics]'``.
+"""A worker's figures for Prometheus; needs the extra ``metrics``.
 
 What the worker counts anyway is read when somebody asks; only how long jobs take is noted here.
 """

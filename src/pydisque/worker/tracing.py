@@ -1,4 +1,4 @@
-"""A span for each job, in the trace of whoever added it; needs ``pip install 'pydisque[otel]'``.
+"""A span for each job, in the trace of whoever added it; needs the extra ``otel``.
 
 Producers send their trace along with `traced`. Spans follow OpenTelemetry's conventions for
 messaging; a body is never in them.

@@ -164,7 +164,7 @@ def test_a_package_that_is_missing(monkeypatch, name):
     done = run(["127.0.0.1:1"], "dashboard", "--port", str(free_port()))
     assert done.code == 1
     assert done.err == (
-        "Error: the dashboard needs some packages more: pip install 'pydisque[dashboard]'\n"
+        "Error: the dashboard needs some packages more: pip install 'pydisque[dashboard]>=1.0'\n"
     )
 
 

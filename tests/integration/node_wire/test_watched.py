@@ -318,7 +318,7 @@ def test_without_prometheus_client(monkeypatch, caplog):
     """A node without the library says what to install, at its start and to who asks; it is well."""
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     with watched() as node:
-        text = "the figures need prometheus_client: pip install 'pydisque[metrics]'"
+        text = "the figures need prometheus_client: pip install 'pydisque[metrics]>=1.0'"
         assert fetch(node.http_address, "/metrics") == (501, f"{text}\n")
         assert text in caplog.text
         assert health(node)[0] == 200

