@@ -20,12 +20,18 @@ takes a letter out of its queue unless it is done with it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
+from pydisque import commands
+from pydisque.command import Command
 from pydisque.envelope import EARLIER, unwrap, wrap
+from pydisque.errors import LetterTakenError
+from pydisque.put_back import at_most_once, requeue
 
 if TYPE_CHECKING:
     from pydisque.client import Client
+
+T = TypeVar("T")
 
 HEADER = "pydisque-dead"
 SUFFIX = ":dead"
@@ -120,8 +126,13 @@ def peek(client: Client, dead_queue: str, count: int) -> list[Filed]:
     return [filed(job.id, job.queue, job.body) for job in jobs]
 
 
-def find(client: Client, ids: Iterable[str]) -> list[Filed | None]:
+def find(client: Client, ids: Iterable[str], *, queued: bool = False) -> list[Filed | None]:
     """Jobs by their IDs; None for one that the node does not know, or is done with.
+
+    Args:
+        client: The client.
+        ids: The job IDs.
+        queued: Whether jobs that are not queued at this node count as not known.
 
     Raises:
         BadIDError: One of them is not shaped like a job ID.
@@ -131,7 +142,9 @@ def find(client: Client, ids: Iterable[str]) -> list[Filed | None]:
         pipeline.show(job_id)
     infos = pipeline.execute()
     return [
-        filed(info.id, info.queue, info.body) if info and info.state != b"acked" else None
+        filed(info.id, info.queue, info.body)
+        if info and info.state != b"acked" and not (queued and info.state != b"queued")
+        else None
         for info in infos
     ]
 
@@ -157,8 +170,12 @@ def replay(
 ) -> list[bytes | Exception]:
     """Put jobs back into their queues, with all attempts before them, and purge their letters.
 
-    A letter is acknowledged once its job is added. If that is cut off in between, the job is there
-    and its letter as well; nothing is lost.
+    Each letter is claimed first: it is taken out of its queue (DEQUEUE), which one of several
+    replays can do. It is acknowledged once its job is added, and queued again if the job is
+    refused. If this is cut off in between the letter is queued again after its RETRY. Only when it
+    is cut off between adding the job and acknowledging the letter there are both then, and a later
+    replay adds the job a second time; so it can with a letter to be delivered at most once, which
+    cannot be claimed as nothing would queue it again. No letter is lost.
 
     Args:
         client: The client.
@@ -169,26 +186,73 @@ def replay(
         retry: Seconds after which they are delivered again if not acknowledged; likewise.
 
     Returns:
-        For each the ID of the new job, or the error that came instead; then its letter is left.
+        For each the ID of the new job, or the error that came instead; then its letter is left. It
+        is a `LetterTakenError` if the letter was not queued at the client's node.
 
     Raises:
         ValueError: One of these is no dead letter, or an option is not as described.
         redis.exceptions.ConnectionError: No node answered. Letters of jobs that were added may be
             left.
     """
-    pipeline = client.pipeline()
     replicate = 1 if retry == 0 else None  # at most once, which allows for one copy
+    additions = []
     for filed in letters:
         if filed.letter is None:
             raise ValueError(f"job {filed.id} is no dead letter")
         queue = encoded(filed.letter.queue if to is None else to)
-        pipeline.add_job(
-            queue, filed.letter.reborn(), delay=delay, ttl=ttl, retry=retry, replicate=replicate
+        body = filed.letter.reborn()
+        additions.append(
+            commands.add_job(queue, body, delay=delay, ttl=ttl, retry=retry, replicate=replicate)
         )
-    added = pipeline.execute(raise_on_error=False)
-    back = [f.id for f, new in zip(letters, added, strict=True) if not isinstance(new, Exception)]
-    purge(client, back)
-    return added
+    results: list[bytes | Exception] = []
+    for batch in _batches(list(zip((filed.id for filed in letters), additions, strict=True))):
+        results += _replay_batch(client, dict(batch))
+    return results
+
+
+def _replay_batch(
+    client: Client, additions: Mapping[str, Command[bytes]]
+) -> list[bytes | Exception]:
+    """Claim letters and add their jobs, by the letters' IDs."""
+    outcomes: dict[str, bytes | Exception] = dict(_claims(client, list(additions)))
+    claimed = [letter_id for letter_id in additions if letter_id not in outcomes]
+    added = _each(client, [additions[letter_id] for letter_id in claimed])
+    outcomes |= zip(claimed, added, strict=True)
+    done = [i for i in claimed if not isinstance(outcomes[i], Exception)]
+    purge(client, done)
+    if refused := [i for i in claimed if i not in done and not at_most_once(i)]:
+        script = requeue(refused)
+        try:
+            batch = next(script)
+            while True:
+                batch = script.send(_each(client, batch))
+        except StopIteration:
+            pass
+    return [outcomes[letter_id] for letter_id in additions]
+
+
+def _claims(client: Client, ids: list[str]) -> Iterator[tuple[str, Exception]]:
+    """Take letters out of their queue for the time of their RETRY; those that cannot be, and why.
+
+    On a real Disque that time began when a letter was queued, so it is begun anew.
+    """
+    ids = [letter_id for letter_id in ids if not at_most_once(letter_id)]
+    taken = _each(client, [commands.dequeue(letter_id) for letter_id in ids])
+    for letter_id, result in zip(ids, taken, strict=True):
+        if isinstance(result, Exception):
+            yield letter_id, result
+        elif not result:
+            yield letter_id, LetterTakenError()
+    mine = [i for i, result in zip(ids, taken, strict=True) if result == 1]
+    _each(client, [commands.working(letter_id) for letter_id in mine])
+
+
+def _each(client: Client, batch: Iterable[Command[Any]]) -> list[Any]:
+    """What comes of commands, errors in their places."""
+    pipeline = client.pipeline()
+    for command in batch:
+        pipeline.queue(command)
+    return pipeline.execute(raise_on_error=False)
 
 
 def purge(client: Client, ids: Sequence[str]) -> int:
@@ -211,5 +275,5 @@ def filed(job_id: bytes, queue: bytes, body: bytes, longest: int | None = None) 
     return Filed(name_of(job_id), name_of(queue), DeadLetter.of_body(body, longest), body)
 
 
-def _batches(items: Sequence[str]) -> Iterator[Sequence[str]]:
+def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
     return (items[start : start + BATCH] for start in range(0, len(items), BATCH))

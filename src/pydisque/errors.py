@@ -15,6 +15,7 @@ __all__ = [
     "ConnectionLostError",
     "DisqueError",
     "LeavingError",
+    "LetterTakenError",
     "LoadingError",
     "MaxLenError",
     "MisconfError",
@@ -156,6 +157,12 @@ class UnexpectedReplyError(DisqueError):
 
     It is no error of the node's own, and shows no part of the reply: that may be of jobs.
     """
+
+
+class LetterTakenError(DisqueError):
+    """A dead letter is not queued here: a consumer or another replay has it."""
+
+    text = "the letter is not queued here: a consumer or another replay has it"
 
 
 class ConnectionLostError(ConnectionError):

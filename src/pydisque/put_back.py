@@ -35,12 +35,12 @@ def putting_back(jobs: Sequence[Job]) -> Steps:
     once = [job for job in jobs if at_most_once(job.id)]
     again = [job.id for job in jobs if not at_most_once(job.id)]
     if again:
-        yield from _enqueueing(again)
+        yield from requeue(again)
     if once:
         yield from _adding_anew(once)
 
 
-def _enqueueing(ids: list[bytes]) -> Steps:
+def requeue(ids: Sequence[bytes | str]) -> Steps:
     """As if they had not been delivered; a real Disque, which knows no such thing, counts it."""
     results = yield [commands.enqueue(*ids, uncounted=True)]
     if isinstance(results[0], BadIDError):

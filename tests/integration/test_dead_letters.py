@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -17,6 +19,7 @@ from pydisque import dead_letters
 from pydisque.client import Client
 from pydisque.dead_letters import DeadLetter
 from pydisque.envelope import EARLIER, unwrap
+from pydisque.errors import LetterTakenError
 from servers import Deployment, ask, free_port, running, serving, unique, until
 
 server = serving("memory", "disque", "disque-3")
@@ -326,6 +329,65 @@ def test_replay_thousands(client, queue, dead):
     assert (result.returncode, result.stdout) == (0, "put back: 2500 jobs\n")
     found = {unwrap(body)[0] for body in bodies(client, queue, 2500)}
     assert found == {b"%d" % n for n in range(2500)}
+
+
+def test_two_replays_at_once(server, client, queue, dead):
+    """Of two replays of one queue each letter's job is added by one of them."""
+    bodies_added = [b"%d" % n for n in range(1000)]
+    client.add_jobs(
+        f"{queue}:dead", [letter(queue, body).to_body() for body in bodies_added], asynchronous=True
+    )
+    with ThreadPoolExecutor(2) as threads:
+        results = list(threads.map(lambda _: dead("replay", "--queue", queue), range(2)))
+    assert [(r.returncode, r.stderr) for r in results] == [(0, "")] * 2
+    counts = [int(re.findall(r"put back: (\d+)", r.stdout)[0]) for r in results]
+    assert sum(counts) == 1000
+    found = bodies(client, queue, 1000) + [j.body for j in client.get_job([queue], 300, 10)]
+    assert sorted(unwrap(body)[0] for body in found) == sorted(bodies_added)
+
+
+def test_a_letter_that_is_taken(client, queue, bury, dead):
+    """A letter that a consumer has is left to it, and the exit code tells so when it was named."""
+    letter_id = bury()
+    [filed] = dead_letters.find(client, [letter_id])
+    client.dequeue(letter_id)
+    [error] = dead_letters.replay(client, [filed])
+    assert isinstance(error, LetterTakenError)
+    result = dead("replay", letter_id)
+    assert (result.returncode, result.stdout) == (1, "put back: 0 jobs\n")
+    assert "another replay has it" in result.stderr
+    assert client.qlen(queue) == 0
+    assert dead_letters.find(client, [letter_id]) == [filed]
+
+
+@pytest.mark.parametrize("calls", range(5))
+@pytest.mark.parametrize("name", ["_each", "purge"])
+def test_a_replay_that_is_cut_off_loses_no_letter(monkeypatch, name, calls):
+    """Wherever a replay ends, its letter is queued again after its RETRY, or its job is added."""
+    with running("memory") as deployment, Client(deployment.addresses) as client:
+        letter_id = client.add_job("q:dead", letter("q").to_body(), retry=1).decode()
+        [filed] = dead_letters.find(client, [letter_id])
+        with monkeypatch.context() as patched, contextlib.suppress(KeyboardInterrupt):
+            cut_off(patched, name, calls)
+            dead_letters.replay(client, [filed])
+        until(lambda: client.qlen("q:dead") or client.show(letter_id) is None)
+        dead_letters.replay(client, [f for f in dead_letters.find(client, [letter_id]) if f])
+        assert client.show(letter_id) is None
+        added = client.qpeek("q", 9)
+        assert {unwrap(job.body)[0] for job in added} == {b"body"}
+        assert len(added) == (2 if name == "purge" and calls == 0 else 1)
+
+
+def cut_off(patched: pytest.MonkeyPatch, name: str, calls: int) -> None:
+    """End the program at a function of the replay, after so many calls."""
+    function, left = getattr(dead_letters, name), iter(range(calls))
+
+    def cut(*args: object) -> object:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return function(*args)
+
+    patched.setattr(dead_letters, name, cut)
 
 
 def test_replay_that_is_refused(client, queue, bury, dead):

@@ -32,9 +32,10 @@ from pydisque.cli.letters import Choice, Wanted, choosing, chosen
 from pydisque.cli.lines import Value
 from pydisque.cli.parameters import AtLeast, as_json, passable, queue_names, whole_seconds
 from pydisque.cli.parameters import ids as ids_argument
-from pydisque.cli.progress import counted
+from pydisque.cli.progress import counted, finishing
 from pydisque.cli.tables import Table
 from pydisque.dead_letters import encoded
+from pydisque.errors import LetterTakenError
 from pydisque.words import truncate
 
 if TYPE_CHECKING:
@@ -288,12 +289,16 @@ def replay(
     ):
         choice = Choice(clients, ids, wanted)
         for client, batch in choice.batches(count):
-            results = dead_letters.replay(client, batch, to=to, **options)
-            errors = _tell_errors(batch, results)
-            done(len(batch) - errors)
+            with finishing():  # or letters are out of their queue until their RETRY
+                results = dead_letters.replay(client, batch, to=to, **options)
+            pairs = list(zip(batch, results, strict=True))
+            if wanted is not None:  # of a queue those are meant that are in it
+                pairs = [pair for pair in pairs if not isinstance(pair[1], LetterTakenError)]
+            errors = _tell_errors(pairs)
+            done(len(pairs) - errors)
             failed += errors
             if as_json:
-                print_json(map(_replayed, batch, results))
+                print_json(_replayed(*pair) for pair in pairs)
     if failed or choice.failed:
         raise click.exceptions.Exit(1)
 
@@ -304,8 +309,8 @@ def _replayed(filed: Filed, result: bytes | Exception) -> dict[str, str]:
     return {"id": filed.id, "new_id": result.decode()}
 
 
-def _tell_errors(batch: list[Filed], results: list[bytes | Exception]) -> int:
-    errors = [(f.id, r) for f, r in zip(batch, results, strict=True) if isinstance(r, Exception)]
+def _tell_errors(pairs: list[tuple[Filed, bytes | Exception]]) -> int:
+    errors = [(filed.id, result) for filed, result in pairs if isinstance(result, Exception)]
     for letter_id, error in errors:
         click.echo(f"{letter_id}: left where it is: {shown(str(error))}", err=True)
     return len(errors)

@@ -117,17 +117,20 @@ class Choice:
         from pydisque import dead_letters  # noqa: PLC0415
 
         missing = self._ids
-        for client in self._clients:
-            known = {}
-            for start in range(0, len(missing), dead_letters.BATCH):
-                batch = dead_letters.find(client, missing[start : start + dead_letters.BATCH])
-                known.update({filed.id: filed for filed in batch if filed is not None})
-                letters = [filed for filed in batch if filed and filed.letter]
-                yield client, letters
-            for filed in known.values():
-                if filed.letter is None:
-                    self._complain(f"{filed.id}: no dead letter, but a job of {filed.dead_queue}")
-            missing = [job_id for job_id in missing if job_id not in known]
+        for queued in (True, False):  # a copy at another node, or taken by a consumer, comes last
+            for client in self._clients:
+                known = {}
+                for start in range(0, len(missing), dead_letters.BATCH):
+                    ids = missing[start : start + dead_letters.BATCH]
+                    batch = dead_letters.find(client, ids, queued=queued)
+                    known.update({filed.id: filed for filed in batch if filed is not None})
+                    letters = [filed for filed in batch if filed and filed.letter]
+                    yield client, letters
+                for filed in known.values():
+                    if filed.letter is None:
+                        text = f"{filed.id}: no dead letter, but a job of {filed.dead_queue}"
+                        self._complain(text)
+                missing = [job_id for job_id in missing if job_id not in known]
         for job_id in missing:
             self._complain(f"{job_id}: no node knows such a job")
 

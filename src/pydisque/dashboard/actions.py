@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 from pydisque import dead_letters
 from pydisque.client import Client
+from pydisque.errors import LetterTakenError
 from pydisque.words import number, shown
 
 T = TypeVar("T")
@@ -146,6 +147,8 @@ def replay(clients: Sequence[Client], dead_queue: bytes, ids: Sequence[str]) -> 
     pages = _Unhurried(_letters(clients, dead_queue, ids))
     for client, letters in pages:
         results = dead_letters.replay(client, letters)
+        if not ids:  # of a queue those are meant that are in it
+            results = [result for result in results if not isinstance(result, LetterTakenError)]
         refused += [result for result in results if isinstance(result, Exception)]
         back += sum(not isinstance(result, Exception) for result in results)
     rest = _left(clients, dead_queue) if pages.ended_early else ""
@@ -169,11 +172,7 @@ def _letters(clients: Sequence[Client], dead_queue: bytes, ids: Sequence[str]) -
     """The letters that are meant, some at a time, each once; what is no letter is left alone."""
     name = dead_letters.name_of(dead_queue)
     seen: set[str] = set()
-    for client in clients:
-        if ids:
-            batches: Iterator[list[dead_letters.Filed]] = iter([_found(client, name, ids)])
-        else:
-            batches = dead_letters.select(client, name)
+    for client, batches in _batches(clients, name, ids):
         for batch in batches:
             letters = [filed for filed in batch if filed.letter and filed.id not in seen]
             seen.update(filed.id for filed in letters)
@@ -181,6 +180,20 @@ def _letters(clients: Sequence[Client], dead_queue: bytes, ids: Sequence[str]) -
                 yield client, letters
 
 
-def _found(client: Client, dead_queue: str, ids: Sequence[str]) -> list[dead_letters.Filed]:
-    found = dead_letters.find(client, ids)
+def _batches(
+    clients: Sequence[Client], dead_queue: str, ids: Sequence[str]
+) -> Iterator[tuple[Client, Iterator[list[dead_letters.Filed]]]]:
+    if not ids:
+        for client in clients:
+            yield client, dead_letters.select(client, dead_queue)
+        return
+    for queued in (True, False):  # a copy at another node, or taken by a consumer, comes last
+        for client in clients:
+            yield client, iter([_found(client, dead_queue, ids, queued=queued)])
+
+
+def _found(
+    client: Client, dead_queue: str, ids: Sequence[str], *, queued: bool
+) -> list[dead_letters.Filed]:
+    found = dead_letters.find(client, ids, queued=queued)
     return [filed for filed in found if filed is not None and filed.dead_queue == dead_queue]
