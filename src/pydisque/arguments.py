@@ -22,21 +22,35 @@ _ON_THE_WIRE = frozenset({str, bytes, memoryview})
 SMALLEST = -(2**63)
 LARGEST = 2**63 - 1
 _JOB_ID_LENGTH = 40
+
+MAX_TEXT = 512 * 1024 * 1024
+"""Bytes of one argument, as nodes take them (antirez's Disque too); they close beyond."""
+_SURELY_FITS = MAX_TEXT // 8  # characters or items of a memoryview, whatever bytes they take
 _JOB_ID = re.compile(r"D-[0-9a-f]{8}-[A-Za-z0-9+/]{24}-[0-9a-f]{4}")
 
 
 def text(name: str, value: Any) -> Argument:
     """A name, a body or a raw word: text, bytes or a number."""
-    if type(value) in _ON_THE_WIRE:
+    if type(value) in _ON_THE_WIRE and len(value) <= _SURELY_FITS:
         return value  # type: ignore[no-any-return]
-    if isinstance(value, bytearray):
-        return bytes(value)
-    if isinstance(value, (str, bytes)):
-        return value
+    if isinstance(value, (str, bytes, bytearray, memoryview)):
+        _check_size(name, value)
+        return bytes(value) if isinstance(value, bytearray) else value
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         # Of an enumeration's member str() may be its name.
         return int.__repr__(value) if isinstance(value, int) else float.__repr__(value)
     raise TypeError(f"{name} must be str, bytes, int or float, not {value!r}")
+
+
+def _check_size(name: str, value: str | bytes | bytearray | memoryview) -> None:
+    if len(value) <= _SURELY_FITS:
+        return
+    if isinstance(value, str):
+        size = len(value.encode(errors="surrogatepass"))
+    else:
+        size = memoryview(value).nbytes
+    if size > MAX_TEXT:
+        raise ValueError(f"{name} must be at most {MAX_TEXT} bytes (512 MiB), not {size}")
 
 
 def integer(name: str, value: Any, least: int = SMALLEST, most: int = LARGEST) -> int:
@@ -44,7 +58,8 @@ def integer(name: str, value: Any, least: int = SMALLEST, most: int = LARGEST) -
     if type(value) is not int:
         value = _index(name, value)
     if not least <= value <= most:
-        allowed = f"{least} or more" if most == LARGEST else f"between {least} and {most}"
+        endless = most == LARGEST and value < least  # then the other end is of no interest
+        allowed = f"{least} or more" if endless else f"between {least} and {most}"
         raise ValueError(f"{name} must be {allowed}, not {value}")
     return value  # type: ignore[no-any-return]
 

@@ -63,7 +63,7 @@ def add_job(
 
     Args:
         queue_name: Any string, the empty one included.
-        job: The body. A number is sent as its text.
+        job: The body, 512 MiB at most. A number is sent as its text.
         timeout: Milliseconds the node may spend on copying the job to others; 0: no limit.
         replicate: Nodes that must hold the job before the ID is returned, 1 to 65535. Default:
             three, or as many as there are.

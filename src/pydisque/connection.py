@@ -145,7 +145,13 @@ def patience(timeout: float | None, wait: float | None) -> float | None:
     """
     if timeout is None or wait is None:
         return None
-    return max(timeout, wait + SLACK) if wait else timeout
+    return max(timeout, min(wait, _LONGEST) + SLACK) if wait else timeout
+
+
+_LONGEST = 365 * 86400.0  # beyond some years sockets and loops overflow
+
+# What a node says before it closes a connection, be it to a command or to none.
+_FULL = "max number of clients reached"
 
 
 def greeting(reply: Any) -> list[Any]:
@@ -153,8 +159,10 @@ def greeting(reply: Any) -> list[Any]:
 
     Raises:
         DisqueError: The node does not let us in.
-        ConnectionLostError: This is no node.
+        ConnectionLostError: This is no node, or it takes no more clients.
     """
+    if isinstance(reply, DisqueError) and str(reply) == _FULL:
+        raise ConnectionLostError(_FULL, sent=False)
     if isinstance(reply, DisqueError) and not isinstance(reply, UnexpectedReplyError):
         raise reply
     try:

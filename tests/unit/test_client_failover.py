@@ -54,6 +54,33 @@ def closed_port() -> str:
 # Connecting
 
 
+FULL = b"-ERR max number of clients reached\r\n"
+
+
+def test_a_node_that_is_full_cannot_be_reached(two):
+    """connect() and commands say the same of a node that takes no more clients, and go on."""
+    first, second = two
+    first.answers["HELLO"] = FULL
+    with client_of(first, deadline=0.0) as client:
+        texts = set()
+        for call in (client.connect, client.ping, lambda: client.get_job(["q"])):
+            with pytest.raises(UnreachableError, match="max number of clients reached") as caught:
+                call()
+            texts.add(str(caught.value))
+        assert len(texts) == 1
+    with client_of(first, second) as client:
+        assert client.ping() is True
+        assert client.connected_node.port == second.port
+
+
+def test_a_full_node_is_used_once_it_has_room(two):
+    """A command tries a full node again until its deadline."""
+    replies = iter([FULL, FULL])
+    two[0].answers["HELLO"] = lambda: next(replies, None)
+    with client_of(two[0]) as client:
+        assert client.ping() is True
+
+
 def test_connect_stops_at_the_first_node_that_answers(two):
     """connect() uses the first node given and leaves the others alone."""
     with client_of(*two) as client:

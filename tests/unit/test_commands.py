@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from array import array
 from http import HTTPStatus
 
 import pytest
 
 from fake_node import job_info, queue_stats
-from pydisque import commands
+from pydisque import arguments, commands
 from pydisque.command import Resend, raw, shortened
+from pydisque.node import resp
 
 ID = "D-dcb833cf-8YL1NT17e9+wsA/09NqxscQI-05a1"
 
@@ -215,6 +217,69 @@ def test_scanned_jobs():
     assert cursor == b"0"
     assert job == reply
     assert job.ttl == 3
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "least"),
+    [
+        (lambda value: commands.add_job("q", "b", value), "timeout", 0),
+        (lambda value: commands.add_job("q", "b", delay=value), "delay", 0),
+        (lambda value: commands.add_job("q", "b", retry=value), "retry", 0),
+        (lambda value: commands.add_job("q", "b", ttl=value), "ttl", 1),
+        (lambda value: commands.add_job("q", "b", maxlen=value), "maxlen", 1),
+        (lambda value: commands.get_job(["q"], timeout=value), "timeout", 0),
+        (lambda value: commands.get_job(["q"], count=value), "count", 1),
+        (lambda value: commands.nack_job(ID, delay=value), "delay", 0),
+        (lambda value: commands.qpeek("q", value), "count", -(2**63)),
+        (lambda value: commands.qscan(count=value), "count", -(2**63)),
+        (lambda value: commands.qscan(minlen=value), "minlen", -(2**63)),
+        (lambda value: commands.jscan(count=value), "count", -(2**63)),
+    ],
+)
+def test_numbers_that_are_too_large(make, name, least):
+    """A number that is out of range is refused with the whole range."""
+    text = f"{name} must be between {least} and {2**63 - 1}, not {2**63}"
+    with pytest.raises(ValueError, match=text):
+        make(2**63)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda text: commands.add_job("q", text),
+        lambda text: commands.add_job(text, "b"),
+        lambda text: commands.add_json("q", text),
+        lambda text: commands.get_job([text]),
+        commands.qlen,
+        lambda text: raw(("SET", "k", text), lambda reply: reply),
+    ],
+)
+def test_texts_that_are_too_long(make, monkeypatch):
+    """What no node takes is refused before it is sent, counted in bytes."""
+    monkeypatch.setattr(arguments, "MAX_TEXT", 160)
+    monkeypatch.setattr(arguments, "_SURELY_FITS", 20)
+    make("x" * 158)
+    make("\N{BUTTERFLY}" * 39)
+    for value in ("x" * 161, "\N{BUTTERFLY}" * 41):
+        with pytest.raises(ValueError, match=r"at most 160 bytes .*, not 16\d"):
+            make(value)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_bytes_that_are_too_long(kind, monkeypatch):
+    """Bytes are counted likewise, and those that are not too long are sent as they are."""
+    monkeypatch.setattr(arguments, "MAX_TEXT", 160)
+    monkeypatch.setattr(arguments, "_SURELY_FITS", 20)
+    assert bytes(commands.add_job("q", kind(b"x" * 160)).args[2]) == b"x" * 160
+    with pytest.raises(ValueError, match="not 161"):
+        commands.add_job("q", kind(b"x" * 161))
+    with pytest.raises(ValueError, match="not 168"):
+        commands.add_job("q", memoryview(array("d", [0.0] * 21)))
+
+
+def test_the_limit_of_texts():
+    """It is what nodes take for one argument."""
+    assert arguments.MAX_TEXT == resp.MAX_BULK
 
 
 @pytest.mark.parametrize(

@@ -266,10 +266,11 @@ def replay(
 ) -> None:
     """Put jobs back into their queues.
 
-    They have all their attempts before them. A job is added before its dead letter is
-    acknowledged, so that none is lost whenever this is interrupted; at worst one is there as well
-    as its letter. Letters that do not match are not touched, nor are jobs in a dead queue that are
-    no dead letters. An ID that is - reads IDs from standard input, a line each.
+    They have all their attempts before them. A letter is taken out of its queue first, so that of
+    several replays one adds its job, and acknowledged once the job is added. If this is killed no
+    letter is lost: those in hand are queued again after their RETRY, at worst as well as their
+    jobs. Letters that do not match are not touched, nor are jobs in a dead queue that are no dead
+    letters. An ID that is - reads IDs from standard input, a line each.
 
     \b
     Examples:
