@@ -6,9 +6,9 @@ For any test framework; the pytest fixtures in `pytest_plugin` are made of it.
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Mapping
-from contextvars import copy_context
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self
 
@@ -17,7 +17,8 @@ from pydisque.dead_letters import DeadLetter
 from pydisque.node import Server
 from pydisque.worker import Dead, Drop, Retry, Worker, WorkerJob, verdict
 from pydisque.worker.handler import Handler
-from pydisque.worker.hooks import Course
+from pydisque.worker.hooks import Course, judged
+from pydisque.worker.loops import JobLoop
 from pydisque.worker.settle import settle
 
 
@@ -88,7 +89,9 @@ class InlineWorker:
     What becomes of a job is decided and told to the node by the same code as in a worker: hooks,
     limits, delays and dead letters are those of the worker given. Pauses before another attempt
     are the whole ones of the handler's `Backoff`, none of it left out at random. Jobs run one
-    after the other whatever the executor, and only an ``async`` handler's timeout is kept.
+    after the other whatever the executor, and only what is awaited has its timeout kept. Whatever a
+    handler or hook raises is the job's outcome, as in a worker; Ctrl-C and what ends a test of
+    pytest, such as ``pytest.fail``, is raised besides, once the node was told.
     """
 
     def __init__(
@@ -109,7 +112,7 @@ class InlineWorker:
         self.clock = clock
         self.ended: list[Ended] = []
         """How every delivery so far has ended."""
-        self._runner: asyncio.Runner | None = None
+        self._loop = JobLoop()
 
     def add_json(self, queue: str, value: Any, **options: Any) -> bytes:
         """Add a job, see `Client.add_json`."""
@@ -133,8 +136,7 @@ class InlineWorker:
         """
         _check_no_loop_runs()
         course = self.worker.course()
-        for hook in self.worker.hooks:
-            hook.start(self.worker)
+        self.worker.start_hooks()
         ended: list[Ended] = []
         while parts := self.client.get_job(list(course.handlers), nohang=True, withcounters=True):
             job = WorkerJob(*parts[0])
@@ -171,9 +173,7 @@ class InlineWorker:
 
     def close(self) -> None:
         """Close the loop of ``async`` handlers, if there were any."""
-        if self._runner is not None:
-            self._runner.close()
-            self._runner = None
+        self._loop.close()
 
     def __enter__(self) -> Self:
         return self
@@ -188,17 +188,14 @@ class InlineWorker:
         if doom:
             return self._settle(handler, job, doom, None)
         error, _ = course.run(job, self._call)
-        if error is not None and not isinstance(error, _OF_A_JOB):
+        sentence = verdict.Ack() if error is None else judged(handler, job, error, 1.0)
+        ended = self._settle(handler, job, sentence, error)
+        if error is not None and isinstance(error, _ends_of_tests()):
             raise error  # the test is to end, by Ctrl-C or pytest.fail
-        return self._settle(handler, job, verdict.after(handler, job, error, 1.0), error)
+        return ended
 
     def _call(self, handler: Handler, job: WorkerJob) -> None:
-        if not handler.is_async:
-            handler.function(job)
-            return
-        if self._runner is None:
-            self._runner = asyncio.Runner()
-        self._runner.run(_awaited(handler, job), context=copy_context())
+        self._loop.finish(handler.function(job), handler.timeout)
 
     def _settle(
         self,
@@ -224,13 +221,11 @@ class InlineWorker:
         return Ended(job, settled.outcome, error, delay)
 
 
-# What a handler may raise as its own business; anything else is the test's.
-_OF_A_JOB = (Exception, SystemExit, asyncio.CancelledError)
-
-
-async def _awaited(handler: Handler, job: WorkerJob) -> None:
-    async with asyncio.timeout(handler.timeout):
-        await handler.function(job)
+def _ends_of_tests() -> tuple[type[BaseException], ...]:
+    """What ends the test when a handler raises it; it is the job's failure all the same."""
+    pytest = sys.modules.get("pytest")
+    names = ("fail", "skip", "xfail", "exit") if pytest else ()
+    return (KeyboardInterrupt, *(getattr(pytest, name).Exception for name in names))
 
 
 def _unasked(end: Ended) -> BaseException | None:

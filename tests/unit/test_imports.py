@@ -112,17 +112,21 @@ VALKEY_LAYERS = [
 
 # The same for the worker, which may also import all of the client.
 WORKER_LAYERS = [
+    "returned",
+    "forks",
     "job",
     "handler",
     "tally",
-    "hooks",
     "verdict",
+    "hooks",
+    "loops",
     "settle",
     "leases",
     "appetite",
     "executor",
     "threads",
     "tasks",
+    "job_process",
     "processes",
     "executors",
     "plan",

@@ -14,7 +14,6 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -225,12 +224,20 @@ class Reloader(Parent):
     def __init__(self, words: list[str]) -> None:
         super().__init__()
         self._words = words
-        self._changes: AsyncIterator[Any] = self._watch()
-        self._changed: asyncio.Task[Any] | None = None
+        self._changes: set[str] = set()
+        self._changed = asyncio.Event()
 
     async def run(self) -> int:
         """Run until a signal; the exit code of the last process."""
         self.listen()
+        self._watching = asyncio.create_task(self._watch())
+        try:
+            return await self._run()
+        finally:
+            self.stopping.set()  # which ends the watching
+            await asyncio.gather(self._watching, return_exceptions=True)
+
+    async def _run(self) -> int:
         while True:
             child = await self.start(0, self._words)
             announce = asyncio.create_task(self._announce(child))
@@ -250,27 +257,26 @@ class Reloader(Parent):
 
     async def _until_changed(self, *others: asyncio.Task[Any]) -> None:
         """Wait for a change, for one of the others, or for the end."""
-        if self._changed is None:
-            self._changed = asyncio.create_task(self._next_change())
-        stopping = asyncio.create_task(self.stopping.wait())
-        waiting = (self._changed, stopping, *others)
+        events = [asyncio.create_task(event.wait()) for event in (self._changed, self.stopping)]
+        waiting = (self._watching, *events, *others)
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if self._changed.done() and not self.stopping.is_set():
-            names = ", ".join(sorted(_short(path) for _, path in self._changed.result()))
-            logger.info("changed, beginning again: %s", names)
-            self._changed = None
+        for event in events:
+            event.cancel()
+        if self._watching.done():
+            self._watching.result()  # it ends by itself only when it fails
+        if self._changed.is_set() and not self.stopping.is_set():
+            logger.info("changed, beginning again: %s", ", ".join(sorted(self._changes)))
+            self._changed.clear()
+            self._changes.clear()
 
-    async def _next_change(self) -> Any:
-        return await anext(self._changes, ())
-
-    async def _watch(self) -> AsyncIterator[Any]:
+    async def _watch(self) -> None:
         from watchfiles import PythonFilter, awatch  # noqa: PLC0415
 
         logging.getLogger("watchfiles").setLevel(logging.WARNING)
         here = Path.cwd()
         async for changes in awatch(here, watch_filter=PythonFilter(), stop_event=self.stopping):
-            yield changes
+            self._changes.update(_short(path) for _, path in changes)
+            self._changed.set()
 
     async def _announce(self, child: Child) -> None:
         if said := await child.works():

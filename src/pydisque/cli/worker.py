@@ -191,11 +191,11 @@ def _import(module: str) -> ModuleType:
         if error.name is not None and f"{module}.".startswith(f"{error.name}."):
             raise FailedError(f"there is no module {error.name}, from {Path.cwd()}") from None
         raise _unimportable(module, error) from None
-    except Exception as error:  # noqa: BLE001 - it is the app's
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - it is the app's
         raise _unimportable(module, error) from None
 
 
-def _unimportable(module: str, error: Exception) -> FailedError:
+def _unimportable(module: str, error: BaseException) -> FailedError:
     traceback.print_exception(error)
     return FailedError(f"module {module} cannot be imported: {shown(str(error))}")
 
@@ -230,9 +230,10 @@ def _run(worker: Worker, lifeline: int | None) -> int:
             return 1 if worker.join() else 0
     except (RedisError, OSError, ValueError, TypeError) as error:
         raise FailedError(f"cannot work: {shown(str(error))}") from None
-    except Exception as error:
-        logging.getLogger("pydisque.worker").exception("the worker failed")
-        raise FailedError(f"the worker failed: {shown(repr(error))}") from None
+    except Exception as error:  # noqa: BLE001 - a hook may raise anything at the start
+        if worker.tally.failure is None:  # else it has logged why
+            traceback.print_exception(error)
+        raise FailedError(f"the worker failed: {shown(str(error)) or repr(error)}") from None
 
 
 _NOUNS = {"threads": "thread", "asyncio": "asyncio task", "processes": "process"}

@@ -17,9 +17,11 @@ from redis.exceptions import RedisError
 
 from pydisque.async_client import AsyncClient
 from pydisque.replies import JobInfo
+from pydisque.words import shown
 from pydisque.worker import verdict
 from pydisque.worker.executor import StaleError
-from pydisque.worker.job import WorkerJob
+from pydisque.worker.hooks import judged
+from pydisque.worker.job import WorkerJob, named
 from pydisque.worker.plan import Plan
 from pydisque.worker.settle import Settlement, settle
 from pydisque.worker.tally import Tally
@@ -68,11 +70,15 @@ class Answers:
         """Do what is to be done with jobs that ended otherwise; those to be begun after all."""
         stale = [job for job, outcome in ended if isinstance(outcome, StaleError)]
         verdicts = [
-            (job, outcome if isinstance(outcome, Bury) else self._judge(job, outcome))
+            (job, self._judge(job, outcome) if isinstance(outcome, BaseException) else outcome)
             for job, outcome in ended
             if not isinstance(outcome, StaleError)
         ]
-        await self._settle([(job, said) for job, said in verdicts if not isinstance(said, Leave)])
+        await self._settle([
+            (job, said)
+            for job, said in verdicts
+            if not isinstance(said, Leave) and (isinstance(said, Ack) or not job.lost)
+        ])  # fmt: skip
         return await self._still_ours(stale)
 
     async def cut_short(self, jobs: list[WorkerJob]) -> None:
@@ -83,10 +89,11 @@ class Answers:
         try:
             await self._client.nack_job(*ids)
         except RedisError as error:
-            logger.warning("%d jobs were cut short, and come again by RETRY: %s", len(ids), error)
+            text = "%d jobs were cut short, and come again by RETRY: %s"
+            logger.warning(text, len(ids), shown(str(error)))
 
     def _judge(self, job: WorkerJob, error: BaseException) -> verdict.Verdict:
-        return verdict.after(self._plan.handlers[job.name], job, error, random())
+        return judged(self._plan.handlers[job.name], job, error, random())
 
     async def _ack(self, ids: Sequence[bytes]) -> None:
         """Acknowledge, however long it takes."""
@@ -139,7 +146,7 @@ class Answers:
             if settled is not None:
                 settlements.append((job, settled))
             else:
-                logger.warning("job %s of %s: failed, and is no longer ours", job.id, job.queue)
+                logger.warning("%s: failed, and is no longer ours", named(job))
         over = await self._send(settlements)
         await self._ack([job.key for job, settled, _ in over if settled.ack])
         for job, settled, result in over:
@@ -158,8 +165,8 @@ class Answers:
         results = dict(zip(sent, await pipeline.execute(raise_on_error=False), strict=True))
         for job, result in results.items():
             if isinstance(result, Exception):
-                text = "job %s of %s: not answered for, so it will come again by RETRY: %s"
-                logger.warning(text, job.id, job.queue, result)
+                text = "%s: not answered for, so it will come again by RETRY: %s"
+                logger.warning(text, named(job), shown(str(result)))
         return [
             (job, settled, results.get(job))
             for job, settled in settlements
@@ -168,13 +175,12 @@ class Answers:
 
     def _tell(self, job: WorkerJob, settled: Settlement, result: Any) -> None:
         if settled.outcome == "dead":
-            letter = result.decode()
-            text = "job %s of %s: dead, its letter is %s: %s"
-            logger.error(text, job.id, job.queue, letter, settled.reason)
+            text = "%s: dead, its letter is %s: %s"
+            logger.error(text, named(job), shown(result), settled.reason)
         elif settled.reason:
-            logger.error("job %s of %s: given up: %s", job.id, job.queue, settled.reason)
+            logger.error("%s: given up: %s", named(job), settled.reason)
 
     def _complain(self, what: str, error: Exception) -> None:
         if not self._silent:
             self._silent = True
-            logger.warning("cannot %s, and go on trying: %s", what, error)
+            logger.warning("cannot %s, and go on trying: %s", what, shown(str(error)))

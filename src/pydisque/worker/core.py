@@ -21,10 +21,12 @@ from redis.exceptions import AuthenticationError, RedisError
 from pydisque.async_client import AsyncClient, AsyncReceivedJob
 from pydisque.errors import NoAuthError
 from pydisque.routing import DEFAULT_TIMEOUT
+from pydisque.words import shown
 from pydisque.worker import verdict
 from pydisque.worker.answers import Answers
 from pydisque.worker.appetite import Appetite
-from pydisque.worker.executor import Executor, StaleError
+from pydisque.worker.executor import Executor, ExecutorError, StaleError
+from pydisque.worker.hooks import logged_trace
 from pydisque.worker.job import WorkerJob
 from pydisque.worker.leases import SHORTEST
 from pydisque.worker.plan import Plan
@@ -70,12 +72,14 @@ class Core:
         self._finishing = False
         self._trouble_since: float | None = None
         self._getting: asyncio.Future[Any] | None = None
+        self._failure: ExecutorError | None = None
 
     async def run(self) -> int:
         """Work until `stop`; how many jobs were cut short.
 
         Raises:
             NoAuthError, UnreachableError: No node lets in who logs in like this, from the start.
+            ExecutorError: The executor failed; jobs in hand were given back.
         """
         self._loop = asyncio.get_running_loop()
         self._woken = self._last_beat = 0.0
@@ -87,11 +91,14 @@ class Core:
         ):
             self._renewal = Renewal(renewer, self._executor.lose, self._tally)
             self._answers = Answers(self._client, plan, self._tally)
-            self._executor.start(self._report)
             try:
-                return await self._work()
+                self._executor.start(self._report)
+                cut = await self._work()
             finally:
                 self._executor.close()
+        if self._failure is not None:
+            raise self._failure
+        return cut
 
     def stop(self) -> None:
         """Fetch no more, finish what runs, and end; called in the loop's thread, as `hurry` is."""
@@ -222,7 +229,7 @@ class Core:
         now = monotonic()
         if self._last_beat and self._is_late(now):
             self._woken = now
-        self._last_beat = now
+        self._last_beat = self._tally.last_beat = now
         self._loop.call_later(BEAT, self._beat)
 
     def _is_late(self, now: float) -> bool:
@@ -267,7 +274,7 @@ class Core:
             raise error
         if self._trouble_since is None:  # said once, not with every try
             self._trouble_since = monotonic()
-            logger.warning("cannot fetch jobs, and go on trying: %s", error)
+            logger.warning("cannot fetch jobs, and go on trying: %s", shown(str(error)))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stop.wait(), PAUSE * (1 + random()))
 
@@ -326,10 +333,17 @@ class Core:
     # Watch
 
     async def _watch(self) -> None:
-        """Put back what was fetched ahead when jobs turn out to take longer than they did."""
+        """Put back what was fetched ahead when jobs turn out to take longer than they did.
+
+        If the executor has failed, end the worker: nobody would finish its jobs, whose leases
+        would be renewed for ever.
+        """
         while True:
             before = self._finished
             await asyncio.sleep(LONGEST_WAIT)
+            if (error := self._executor.failure()) is not None:
+                self._end_for(error)
+                return
             waiting = self._tally.in_hand - self._plan.concurrency
             finished = self._finished - before
             if waiting > finished and not self._stop.is_set():
@@ -337,6 +351,17 @@ class Core:
                 jobs = self._executor.take_back()
                 logger.info("%d jobs go back: those before them take long", len(jobs))
                 await self.put_back(jobs)
+
+    def _end_for(self, error: BaseException) -> None:
+        reason = f"the executor failed: {verdict.text_of(error)}"
+        self._tally.failure = reason
+        self._failure = ExecutorError(reason)
+        logger.critical(
+            "%s; the worker ends, and gives back %d jobs\n%s",
+            reason, self._tally.in_hand, logged_trace(error),
+        )  # fmt: skip
+        self.stop()
+        self.hurry()
 
     # Stop
 

@@ -1,7 +1,8 @@
 """Where jobs run: what every executor can do. `threads`, `tasks` and `processes` are the three.
 
-The worker's core hands jobs over and is told of each how it ended. Executors know no node and no
-lease; of a job they look only at whether it may still be begun.
+The worker's core hands jobs over and is told of each how it ended. Whatever a handler or hook
+raises is a job's outcome; an executor that fails itself says so by `failure`. Executors know no
+node and no lease; of a job they look only at whether it may still be begun.
 """
 
 from __future__ import annotations
@@ -10,10 +11,15 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pydisque.worker.job import WorkerJob
+from pydisque.worker.verdict import Verdict
 
-Report = Callable[[WorkerJob, BaseException | None, float], None]
+Report = Callable[[WorkerJob, BaseException | Verdict | None, float], None]
 """Called from any thread, once for each job that was handed over and not taken back: what was
-raised, if anything, and how many seconds the job ran."""
+raised, if anything, or what becomes of the job for that, and how many seconds the job ran."""
+
+
+class ExecutorError(Exception):
+    """An executor can run no more jobs, and so its worker ends."""
 
 
 class StaleError(Exception):
@@ -39,6 +45,9 @@ class Executor(Protocol):
     def running(self) -> list[WorkerJob]:
         """The jobs that run now."""
         ...
+
+    def failure(self) -> BaseException | None:
+        """Why it cannot run as many jobs as it should; None: it can. Asked for every second."""
 
     def cut_short(self) -> None:
         """End what runs, where that is possible; called in any thread, and may take a moment."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from pydisque.worker.returned import is_coroutine_function, is_generator_function
 
 
 class Retry(Exception):  # noqa: N818 - raised to ask for something, not to report an error
@@ -83,10 +84,18 @@ class Handler:
     dead_queue: str | None
     dead_ttl: int
     decode: Callable[[bytes], Any] = json.loads
+    is_async: bool = field(init=False, default=False)
+    """Whether the function is a coroutine function."""
 
     def __post_init__(self) -> None:
         if not callable(self.function):
             raise TypeError(f"a handler must be a function, not {self.function!r}")
+        if is_generator_function(self.function):
+            raise TypeError(
+                f"the handler of {self.queue!r} must be a function or a coroutine function, not "
+                f"the generator function {self.function!r}, which nothing would run"
+            )
+        object.__setattr__(self, "is_async", is_coroutine_function(self.function))
         for name, least in (("max_attempts", 1), ("max_additional_deliveries", 0)):
             limit = getattr(self, name)
             if limit is not None and not (type(limit) is int and limit >= least):
@@ -97,9 +106,3 @@ class Handler:
             raise ValueError(f"dead_ttl must be an int of seconds from 1, not {self.dead_ttl!r}")
         if self.dead_queue == self.queue:
             raise ValueError(f"dead_queue must be another queue than {self.queue!r}")
-
-    @property
-    def is_async(self) -> bool:
-        """Whether the function is to be awaited."""
-        call = getattr(self.function, "__call__", None)  # noqa: B004 - an object with async __call__
-        return inspect.iscoroutinefunction(self.function) or inspect.iscoroutinefunction(call)

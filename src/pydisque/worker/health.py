@@ -1,8 +1,8 @@
 """What a worker's door tells who looks after it: is it well, and its figures.
 
 It reports the last fetch that a node answered, and not merely that the process is there: a worker
-that wants jobs and gets no answer is not well. What it tells is found in the worker's tally; it
-asks no node.
+that wants jobs and gets no answer is not well, nor is one whose executor or own loop has ended.
+What it tells is found in the worker's tally; it asks no node.
 """
 
 from __future__ import annotations
@@ -28,7 +28,14 @@ PATIENCE = 15.0
 
 
 def status_of(tally: Tally, now: float, *, stopping: bool) -> str:
-    """How a worker is: starting, working, busy (its hands are full), unreachable or stopping."""
+    """How a worker is: starting, working, busy (its hands are full) or stopping, which is well.
+
+    Else failed, stalled or unreachable.
+    """
+    if tally.failure is not None:
+        return "failed"
+    if tally.last_beat is not None and now - tally.last_beat > PATIENCE:
+        return "stalled"
     if stopping:
         return "stopping"
     wanting = tally.wanting_since
@@ -39,14 +46,24 @@ def status_of(tally: Tally, now: float, *, stopping: bool) -> str:
     return "busy" if wanting is None else "working"
 
 
+_ILL = {
+    "failed": "{failure}",
+    "stalled": "the worker's own loop has not run for {patience:g} s",
+    "unreachable": "no node has answered a fetch for {patience:g} s",
+}
+"""Why a worker is not well, by its status."""
+
+
 def report(worker: Worker, now: float) -> tuple[HTTPStatus, dict[str, Any]]:
     """What ``/health`` answers."""
     tally = worker.tally
     status = status_of(tally, now, stopping=worker.stopping)
-    well = status != "unreachable"
+    ill = _ILL.get(status)
+    reason = ill and {"reason": ill.format(failure=tally.failure, patience=PATIENCE)}
     ago = None if tally.last_fetch is None else round(now - tally.last_fetch, 3)
-    return HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE, {
+    return HTTPStatus.SERVICE_UNAVAILABLE if ill else HTTPStatus.OK, {
         "status": status,
+        **(reason or {}),
         "last_fetch_seconds_ago": ago,
         "in_hand": tally.in_hand,
         "concurrency": worker.concurrency,

@@ -15,7 +15,7 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, g
 
 from pydisque import __version__
 from pydisque.watching import readable
-from pydisque.worker.handler import Dead, Drop, Retry
+from pydisque.worker.handler import Drop, Retry
 from pydisque.worker.hooks import Hook
 from pydisque.worker.job import WorkerJob
 from pydisque.worker.tally import together
@@ -83,9 +83,9 @@ class OpenTelemetryMetricsHook(Hook):
         self._seconds.record(seconds, _about(job.name, "process"))
 
     def error(self, job: WorkerJob, error: BaseException, seconds: float) -> None:
-        """The same, with the kind of the error unless the handler meant to end so."""
+        """The same, with the kind of the error unless it is a `Retry` or `Drop`."""
         about = _about(job.name, "process")
-        if not isinstance(error, (Retry, Drop, Dead)):
+        if not isinstance(error, (Retry, Drop)):
             about["error.type"] = kind_of(error)
         self._seconds.record(seconds, about)
 

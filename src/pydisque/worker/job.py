@@ -7,13 +7,44 @@ whether its lease is lost. A handler reads it; only the worker writes to it.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from pydisque.envelope import EARLIER, MARK, unwrap
 from pydisque.put_back import at_most_once
 from pydisque.replies import JobInfo
+from pydisque.words import shown
+
+# What an ID consists of, of whichever node; it goes into dead letters and apps remember it.
+_ID = re.compile(r"D-[0-9A-Za-z+/-]{1,38}")
+
+# No job has as many failures or unanswered deliveries: at one a second it would be a week old.
+MOST_ATTEMPTS = 1_000_000
+
+
+class Earlier(NamedTuple):
+    """What a job's header says of the job that it was added again for."""
+
+    id: str
+    nacks: int
+    additional_deliveries: int
+
+    @classmethod
+    def of_header(cls, header: Any) -> Self | None:
+        """Read it; None if a worker cannot have written it: a producer may write anything."""
+        if not isinstance(header, dict):
+            return None
+        fields: list[Any] = [header.get(name) for name in cls._fields]
+        earlier = cls(*fields)
+        if not (isinstance(earlier.id, str) and _ID.fullmatch(earlier.id)):
+            return None
+        counters = (earlier.nacks, earlier.additional_deliveries)
+        believable = all(
+            type(number) is int and 0 <= number <= MOST_ATTEMPTS for number in counters
+        )
+        return earlier if believable else None
 
 
 class WorkerJob:
@@ -24,8 +55,8 @@ class WorkerJob:
     """
 
     __slots__ = (
-        "_headers", "additional_deliveries", "body", "counters", "decode", "done", "key",
-        "lease_ends", "lost", "nacks", "name", "received", "renewable", "safe_until", "sent",
+        "_earlier", "_headers", "additional_deliveries", "body", "counters", "decode", "done",
+        "key", "lease_ends", "lost", "nacks", "name", "received", "renewable", "safe_until", "sent",
     )  # fmt: skip
 
     def __init__(self, queue: bytes, id_: bytes, body: bytes, nacks: int, additional: int) -> None:
@@ -48,6 +79,7 @@ class WorkerJob:
         self.counters = (nacks, additional)
         """The same two as the server had them at this delivery."""
         self._headers: dict[str, Any] | None = None
+        self._earlier: Earlier | None = None
         self.safe_until = inf if self.at_most_once else 0.0
         """Until when it is certainly not delivered again, by the worker's steady clock."""
         self.lease_ends: float | None = None
@@ -60,14 +92,10 @@ class WorkerJob:
 
     def _open(self) -> None:
         self.body, self._headers = unwrap(self.sent)
-        nacks, additional = self._earlier("nacks"), self._earlier("additional_deliveries")
-        if isinstance(nacks, int) and isinstance(additional, int):
-            self.nacks += nacks
-            self.additional_deliveries += additional
-
-    def _earlier(self, name: str) -> Any:
-        earlier = self.headers.get(EARLIER)
-        return earlier.get(name) if isinstance(earlier, dict) else None
+        earlier = self._earlier = Earlier.of_header(self._headers.get(EARLIER))
+        if earlier is not None:
+            self.nacks += earlier.nacks
+            self.additional_deliveries += earlier.additional_deliveries
 
     @property
     def queue(self) -> str:
@@ -82,7 +110,7 @@ class WorkerJob:
     @property
     def first_id(self) -> str:
         """The ID under which it was first added, if it was added again for a later attempt."""
-        return str(self._earlier("id") or self.id)
+        return self.id if self._earlier is None else self._earlier.id
 
     @property
     def attempt(self) -> int:
@@ -124,11 +152,14 @@ class WorkerJob:
         """
         return json.loads(self.body)
 
-    def parts(self) -> tuple[dict[str, Any], bytes, bytes, bytes, int, int]:
-        """What it can be made from again, in another process."""
-        return (
-            self.headers, self.name, self.key, self.body, self.nacks, self.additional_deliveries
-        )  # fmt: skip
+    def parts(self) -> tuple[bytes, bytes, bytes, int, int]:
+        """What it can be made from again, in another process: what GETJOB gave."""
+        return (self.name, self.key, self.sent, *self.counters)
 
     def __repr__(self) -> str:
         return f"<WorkerJob {self.id} of {self.queue!r}, attempt {self.attempt}>"
+
+
+def named(job: WorkerJob) -> str:
+    """A job in a line of the log."""
+    return f"job {shown(job.key)} of {shown(job.queue)}"

@@ -2,30 +2,32 @@
 
 A thread of the worker stands for each process: it hands over a job, waits for the end of it, or of
 the process, and starts another process when need be. A process runs one job at a time and then
-asks for the next, so it may keep what is costly to load.
+asks for the next, so it may keep what is costly to load. It leads a process group, which is killed
+as a whole: what a job has started ends with the job's process, and that with the worker.
+`job_process` is what runs in it.
 """
 
 from __future__ import annotations
 
-import asyncio
+import atexit
 import contextlib
 import multiprocessing
+import os
 import pickle
 import signal
 import threading
-from collections.abc import Callable, Mapping
-from functools import partial
 from itertools import chain
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from multiprocessing.sharedctypes import RawValue
 from typing import Any
 
 from pydisque.worker.executor import Report
-from pydisque.worker.handler import Dead, Drop, Handler, Retry
+from pydisque.worker.handler import Handler
 from pydisque.worker.hooks import Course
 from pydisque.worker.job import WorkerJob
+from pydisque.worker.job_process import Functions, serve
 from pydisque.worker.threads import Threads
-from pydisque.worker.verdict import DiedError, RemoteError, text_of, trace_of
+from pydisque.worker.verdict import DiedError
 
 # A process begins with a fresh interpreter: it shares no lock, no socket and no thread with this.
 _FRESH = multiprocessing.get_context("spawn")
@@ -35,21 +37,24 @@ _FRESH = multiprocessing.get_context("spawn")
 _asking = threading.Lock()
 
 
-Functions = Mapping[bytes, tuple[Callable[[Any], Any], Callable[[bytes], Any]]]
-"""By queue: its handler's function, and what decodes bodies for it."""
-
-
 class Processes(Threads):
     """So many processes, and for each the thread that stands for it."""
 
     def __init__(self, course: Course, concurrency: int) -> None:
         super().__init__(course, concurrency)
-        self._run = partial(course.run, call=self._call)
         self._functions = {n: (h.function, h.decode) for n, h in course.handlers.items()}
         check(self._functions)
+        self._next_job = self._next_with_process
         self._own = threading.local()
+        self._processes: set[_Child] = set()
         self._children: dict[WorkerJob, _Child] = {}
         self._cutting = False
+
+    def start(self, report: Report) -> None:
+        """Start the threads, each of which starts its process."""
+        # At exit multiprocessing waits for processes, and they for this one.
+        atexit.register(self._kill_all)
+        super().start(report)
 
     def lose(self, job: WorkerJob) -> None:
         """Let the job's process know."""
@@ -63,25 +68,48 @@ class Processes(Threads):
         for child in list(self._children.values()):
             child.kill()
 
+    def _kill_all(self) -> None:
+        self._cutting = True
+        self.take_back()
+        for child in list(self._processes):
+            child.kill()
+
     def _work(self, report: Report) -> None:
-        self._own.child = _Child(self._functions)
+        self._own.child = None
         try:
             super()._work(report)
         finally:
-            self._own.child.close()
+            self._close_own()
+            if not self._processes:
+                atexit.unregister(self._kill_all)
+
+    def _next_with_process(self) -> WorkerJob | None:
+        """A failure here is the executor's, and no job's."""
+        if self._cutting:
+            return None
+        if self._own.child is None:
+            self._own.child = _Child(self._functions)
+            self._processes.add(self._own.child)
+        return self._waiting.get()
 
     def _call(self, handler: Handler, job: WorkerJob) -> None:
         child: _Child = self._own.child
         self._children[job] = child
         try:
-            child.call(job, handler.timeout)
-        except (DiedError, TimeoutError):
-            if not self._cutting:
-                self._own.child = _Child(self._functions)
-                child.close()
+            error = child.call(job, handler.timeout)
+        except BaseException:  # whatever it was, the process may not be ready for another job
+            self._close_own()
             raise
         finally:
             del self._children[job]
+        if error is not None:
+            raise error
+
+    def _close_own(self) -> None:
+        child, self._own.child = self._own.child, None
+        if child is not None:
+            child.close()
+            self._processes.discard(child)
 
 
 def check(functions: Functions) -> None:
@@ -107,55 +135,64 @@ class _Child:
         self.lost: Any = RawValue("b", 0)
         self._pipe, theirs = _FRESH.Pipe()
         self._process = _FRESH.Process(
-            target=_serve, args=(theirs, self.lost, functions), name="pydisque-job", daemon=True
+            target=serve, args=(theirs, self.lost, functions), name="pydisque-job", daemon=True
         )
         with _asking:
             self._process.start()
         self._is_up = False
         theirs.close()
 
-    def call(self, job: WorkerJob, timeout: float | None) -> None:
-        """Have the job done; raises what its handler raised.
+    def call(self, job: WorkerJob, timeout: float | None) -> Exception | None:
+        """Have the job done; what its handler raised.
 
         Raises:
             DiedError: The process ended first.
             TimeoutError: The time was up; the process is dead.
         """
         self.lost.value = job.lost
+        error: Exception | None = None
         try:
             self._wait_until_up()
             self._pipe.send(job.parts())
-            error = self._pipe.recv() if self._pipe.poll(timeout) else self._late(timeout)
+            in_time = self._pipe.poll(timeout)
+            if in_time:
+                error = self._pipe.recv()
         except (EOFError, OSError) as gone:
             raise DiedError(self._epitaph()) from gone
-        if error is not None:
-            raise error
+        if not in_time:
+            self.kill()
+            raise TimeoutError(f"the job took longer than {timeout:g} s")
+        return error
 
     def _wait_until_up(self) -> None:
         """What a process needs to begin is not taken from its first job's time."""
         if not self._is_up:
             self._is_up = self._pipe.recv()
 
-    def _late(self, timeout: float | None) -> TimeoutError:
-        self.kill()
-        return TimeoutError(f"the job took longer than {timeout:g} s")
-
     def kill(self) -> None:
-        """End the process at once."""
-        self._process.kill()
+        """End the process and its children at once."""
+        with contextlib.suppress(ValueError):  # it is closed: another thread was quicker
+            self._kill_group()
+            self._process.kill()
+
+    def _kill_group(self) -> None:
+        # Its number is the process's, and is not given to another while the group has a member.
+        if self._process.pid is not None:
+            with contextlib.suppress(OSError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Let the process end; it does when it has no more to hear."""
+        """Let the process end; it does when it has no more to hear. What it leaves is killed."""
         self._pipe.close()
         wait([self._process.sentinel], timeout=1)
         with _asking:
-            if self._process.is_alive():
-                self._process.kill()
+            self.kill()
             self._process.join()
             self._process.close()
 
     def _epitaph(self) -> str:
-        wait([self._process.sentinel], timeout=5)
+        wait([self._process.sentinel], timeout=1)
+        self._kill_group()  # children may hold open what tells of its end
         with _asking:
             self._process.join(1)  # it is going, or gone
             code = self._process.exitcode
@@ -164,55 +201,3 @@ class _Child:
         with contextlib.suppress(ValueError):
             return f"the job's process was ended by {signal.Signals(-code).name}"
         return f"the job's process ended with exit code {code}"
-
-
-# In the process
-
-
-class _RemoteJob(WorkerJob):
-    """A job in another process than the worker, which shares one byte with it."""
-
-    __slots__ = ("_shared",)
-
-    def __init__(self, shared: Any, headers: dict[str, Any], *parts: Any) -> None:
-        super().__init__(*parts)
-        self._headers = headers
-        self._shared = shared
-
-    @property
-    def lease_lost(self) -> bool:
-        return bool(self._shared.value)
-
-
-def _serve(pipe: Connection, lost: Any, functions: Functions) -> None:
-    """Do jobs until the worker hangs up; what ends the worker gently does not end a job."""
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, signal.SIG_IGN)
-    with asyncio.Runner() as runner:
-        pipe.send(True)
-        while True:
-            try:
-                headers, *parts = pipe.recv()
-            except (EOFError, OSError):
-                return
-            job = _RemoteJob(lost, headers, *parts)
-            function, job.decode = functions[job.name]
-            pipe.send(_outcome(runner, function, job))
-
-
-def _outcome(
-    runner: asyncio.Runner, function: Callable[[Any], Any], job: WorkerJob
-) -> Exception | None:
-    """Do one job; the error as the worker can take it."""
-    try:
-        result = function(job)
-        if asyncio.iscoroutine(result):
-            runner.run(result)
-    except Retry as asked:
-        return Retry(asked.in_seconds)
-    except (Drop, Dead) as asked:
-        kind = Drop if isinstance(asked, Drop) else Dead
-        return kind(str(asked))
-    except BaseException as error:  # noqa: BLE001 - a job that exits ends itself alone
-        return RemoteError(text_of(error), trace_of(error))
-    return None

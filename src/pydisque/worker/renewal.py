@@ -11,7 +11,7 @@ from time import monotonic
 from pydisque.async_client import AsyncClient
 from pydisque.errors import NoJobError, TooLateError
 from pydisque.replies import JobInfo
-from pydisque.worker.job import WorkerJob
+from pydisque.worker.job import WorkerJob, named
 from pydisque.worker.leases import AGAIN, Leases
 from pydisque.worker.tally import Tally
 
@@ -144,6 +144,6 @@ class Renewal:
             return
         job.lost = True
         self._tally.lost[job.name] += 1
-        logger.warning("job %s of %s: its lease is lost", job.id, job.queue)
+        logger.warning("%s: its lease is lost", named(job))
         with contextlib.suppress(RuntimeError):  # the executor's loop may be over
             self._lose(job)

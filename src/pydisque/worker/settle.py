@@ -15,7 +15,7 @@ from pydisque.dead_letters import DeadLetter
 from pydisque.envelope import EARLIER, wrap
 from pydisque.replies import JobInfo
 from pydisque.worker.handler import Handler
-from pydisque.worker.job import WorkerJob
+from pydisque.worker.job import MOST_ATTEMPTS, WorkerJob
 from pydisque.worker.verdict import Ack, Again, Bury, text_of, trace_of
 
 
@@ -70,8 +70,8 @@ def _anew(job: WorkerJob, delay: int, info: JobInfo) -> Command[bytes]:
     """Where NACK knows no delay: the job as a new one that does, in place of the old."""
     earlier = {
         "id": job.first_id,
-        "nacks": job.nacks + 1,
-        "additional_deliveries": job.additional_deliveries,
+        "nacks": min(job.nacks + 1, MOST_ATTEMPTS),
+        "additional_deliveries": min(job.additional_deliveries, MOST_ATTEMPTS),
     }
     return commands.add_job(
         job.name,

@@ -49,6 +49,11 @@ class Tally:
     wanting_since: float | None = None
     """Since when the worker has had room for more jobs; None while it has its hands full."""
 
+    last_beat: float | None = None
+    """When the worker's own loop last ran; steady clock, None: never."""
+    failure: str | None = None
+    """Why the worker has ended though nobody stopped it; None: it has not."""
+
     def outcomes(self, queue: bytes) -> dict[str, int]:
         """How many of a queue's jobs ended in each way of `OUTCOMES`; for any thread."""
         return {outcome: getattr(self, counter)[queue] for outcome, counter in OUTCOMES.items()}

@@ -1,28 +1,29 @@
 """Jobs as tasks of an asyncio loop, which has a thread of its own.
 
-What the handlers do to their loop, such as blocking it, holds up other handlers but not the leases.
-Handlers that are no coroutines run in threads beside it.
+What the handlers do to their loop, such as blocking it, holds up other handlers but not the leases,
+and nothing that they raise ends it. Handlers that are no coroutines run in threads beside it; what
+they return is awaited in it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from time import monotonic
-from typing import Any
-
-import uvloop
+from typing import Any, cast
 
 from pydisque.worker.executor import Report, StaleError
 from pydisque.worker.handler import Handler
 from pydisque.worker.hooks import Course
 from pydisque.worker.job import WorkerJob
-
-# Seconds that cancelled handlers get to clean up.
-LAST_WORDS = 1.0
+from pydisque.worker.loops import ENDS_LOOP, LAST_WORDS, Scope, escaped, new_loop, scope, turn
+from pydisque.worker.loops import wind_up as wind_up_loop
+from pydisque.worker.returned import awaited
 
 
 class Tasks:
@@ -32,10 +33,12 @@ class Tasks:
         self._course = course
         self._concurrency = concurrency
         self._waiting: deque[WorkerJob] = deque()
-        self._running: dict[WorkerJob, asyncio.Task[None]] = {}
-        self._loop = uvloop.new_event_loop()
-        self._thread = threading.Thread(target=self._run_loop, name="pydisque-jobs", daemon=True)
+        self._running: dict[WorkerJob, Scope] = {}
+        self._loop = new_loop()
+        self._thread = threading.Thread(target=self._work, name="pydisque-jobs", daemon=True)
         self._over = threading.Event()
+        self._closing = False
+        self._failure: BaseException | None = None
         self._context = copy_context()
         self._sync: ThreadPoolExecutor | None = None
         if not all(handler.is_async for handler in course.handlers.values()):
@@ -49,7 +52,7 @@ class Tasks:
     def submit(self, jobs: list[WorkerJob]) -> None:
         """Put jobs at the end of the line."""
         self._waiting.extend(jobs)
-        self._loop.call_soon_threadsafe(self._begin)
+        self._in_loop(self._begin)
 
     def take_back(self) -> list[WorkerJob]:
         """Empty the line; the loop may be taking from it at the same time."""
@@ -62,33 +65,64 @@ class Tasks:
 
     def lose(self, job: WorkerJob) -> None:
         """Cancel the job's task."""
-        self._loop.call_soon_threadsafe(self._cancel, job)
+        self._in_loop(self._cancel, job)
 
     def running(self) -> list[WorkerJob]:
         """What there are tasks for."""
         return list(self._running)
 
+    def failure(self) -> BaseException | None:
+        """What has ended the loop."""
+        if any(running.task.done() for running in list(self._running.values())):
+            self._in_loop(self._sweep)
+        return self._failure
+
     def cut_short(self) -> None:
         """Cancel all tasks, and give them a moment."""
-        self._loop.call_soon_threadsafe(self._cancel_all)
+        self._in_loop(self._cancel_all)
         self._over.wait(LAST_WORDS)
 
     def close(self) -> None:
         """End the loop and its thread, unless a handler blocks it."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._closing = True
+        self._in_loop(self._loop.stop)
         self._thread.join(LAST_WORDS)
+
+    def _in_loop(self, function: Callable[..., object], *args: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # it has failed, and is closed
+            self._loop.call_soon_threadsafe(function, *args)
 
     # In the loop
 
+    def _work(self) -> None:
+        try:
+            asyncio.set_event_loop(self._loop)
+            while not self._closing and self._failure is None:  # a handler may stop the loop
+                self._run_loop()
+        except BaseException as error:  # noqa: BLE001 - no job's: those are reported
+            self._failure = error
+        finally:
+            self._concurrency = 0  # nothing more begins
+            self._over.set()
+            if self._sync is not None:
+                self._sync.shutdown(wait=False)
+            wind_up_loop(self._loop)
+
     def _run_loop(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-        if self._sync is not None:
-            self._sync.shutdown(wait=False)
-        self._loop.close()
+        try:
+            self._loop.run_forever()
+        except ENDS_LOOP as error:  # of a protocol, whose job is known if there is but one
+            scopes = list(self._running.values())
+            escaped(error, scopes[0] if len(scopes) == 1 else None)
 
     def _begin(self) -> None:
+        try:
+            self._begin_jobs()
+        except BaseException as error:  # noqa: BLE001 - a job may be missing in the line now
+            self._failure = error
+            self._loop.stop()
+
+    def _begin_jobs(self) -> None:
         while len(self._running) < self._concurrency:
             try:
                 job = self._waiting.popleft()
@@ -96,31 +130,79 @@ class Tasks:
                 return
             if job.safe_until < monotonic():
                 self._report(job, StaleError(), 0.0)
-            else:
-                run = self._run(job)  # in a context of its own: what a handler sets is its own
-                self._running[job] = self._loop.create_task(run, context=self._context.copy())
+                continue
+            context = self._context.copy()  # what a handler sets is its own
+            task = asyncio.Task(self._run(job), loop=self._loop, context=context)
+            self._running[job] = running = Scope(task)
+            context.run(scope.set, running)
 
     async def _run(self, job: WorkerJob) -> None:
-        error, seconds = await self._course.run_async(job, self._call)
-        del self._running[job]
-        self._report(job, error, seconds)
+        error: BaseException | None
+        try:
+            error, seconds = await self._course.run_async(job, self._call)
+        except BaseException as raised:  # noqa: BLE001 - a GeneratorExit that a future was given
+            error, seconds = raised, 0.0  # closes all coroutines within, and is raised here
+        self._end(job, error, seconds)
         self._begin()
 
-    async def _call(self, handler: Handler, job: WorkerJob) -> Any:
+    def _end(self, job: WorkerJob, error: BaseException | None, seconds: float) -> None:
+        outcome = None if error is None else self._course.judged(job, error)
+        del self._running[job]
+        self._report(job, outcome, seconds)
+
+    def _sweep(self) -> None:
+        """End the jobs whose tasks ended without them: cancelled before they began."""
+        for job, running in list(self._running.items()):
+            if running.task.done():
+                cancelled = running.task.cancelled()
+                error = asyncio.CancelledError() if cancelled else running.task.exception()
+                self._end(job, error, 0.0)
+        self._begin()
+
+    async def _call(self, handler: Handler, job: WorkerJob) -> BaseException | None:
+        if handler.timeout is None:
+            return await self._do(handler, job)
         async with asyncio.timeout(handler.timeout):
+            return await self._do(handler, job)
+
+    async def _do(self, handler: Handler, job: WorkerJob) -> BaseException | None:
+        """Do a job; an error that a coroutine cannot raise, or that a callback has, is returned."""
+        running = self._running[job]
+        error: BaseException | None = None
+        try:
             if handler.is_async:
-                return await handler.function(job)
-            run = copy_context().run  # what hooks have set, such as the current trace
-            return await self._loop.run_in_executor(self._sync, run, handler.function, job)
+                result = await handler.function(job)
+            else:
+                run = copy_context().run  # what hooks have set, such as the current trace
+                called = self._loop.run_in_executor(self._sync, run, _called, handler.function, job)
+                result, error = cast("tuple[Any, BaseException | None]", await called)
+            if result is not None:
+                await awaited(result)
+            if running.scheduled:
+                await turn(running)
+        except asyncio.CancelledError:
+            if running.error is None:
+                raise
+        return running.error or error
 
     def _cancel(self, job: WorkerJob) -> None:
-        task = self._running.get(job)
-        if task is not None:
-            task.cancel()
+        running = self._running.get(job)
+        if running is not None:
+            running.task.cancel()
 
     def _cancel_all(self) -> None:
-        tasks = list(self._running.values())
+        tasks = [running.task for running in self._running.values()]
         for task in tasks:
             task.cancel()
         gathered = asyncio.gather(*tasks, return_exceptions=True)
         gathered.add_done_callback(lambda _: self._over.set())
+
+
+def _called(
+    function: Callable[[WorkerJob], Any], job: WorkerJob
+) -> tuple[Any, BaseException | None]:
+    """Call a function in its thread; a future of asyncio could not take every exception."""
+    try:
+        return function(job), None
+    except BaseException as error:  # noqa: BLE001
+        return None, error

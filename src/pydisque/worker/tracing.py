@@ -6,8 +6,9 @@ messaging; a body is never in them.
 
 from __future__ import annotations
 
+import logging
 from contextvars import Token
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from opentelemetry import context, propagate, trace
 from opentelemetry.context import Context
@@ -16,10 +17,15 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
 from pydisque import __version__
 from pydisque.tracing import traced
 from pydisque.watching import readable
-from pydisque.worker.handler import Dead, Drop, Retry
-from pydisque.worker.hooks import Hook
-from pydisque.worker.job import WorkerJob
-from pydisque.worker.verdict import RemoteError, kind_of, text_of
+from pydisque.worker.handler import Dead, Drop, Handler, Retry
+from pydisque.worker.hooks import Hook, judged
+from pydisque.worker.job import WorkerJob, named
+from pydisque.worker.verdict import Bury, RemoteError, kind_of, said_by, text_of, trace_of
+
+if TYPE_CHECKING:
+    from pydisque.worker.worker import Worker
+
+logger = logging.getLogger("pydisque.worker")
 
 __all__ = ["TracingHook", "traced"]
 
@@ -29,8 +35,9 @@ class TracingHook(Hook):
 
     With ``executor="processes"`` the span is the worker's, and handlers have none.
 
-    An error sets the span's status. `Retry`, `Drop` and `Dead` do not: they are what the handler
-    meant to do, and stand in ``messaging.disque.outcome``.
+    An error sets the span's status, and so does a job that becomes a dead letter, by `Dead` or by
+    its last `Retry`. Another `Retry`, and `Drop`, do not: they are what the handler meant to do.
+    What it asked for stands in ``messaging.disque.outcome``.
     """
 
     def __init__(
@@ -46,11 +53,15 @@ class TracingHook(Hook):
         self._tracer = trace.get_tracer("pydisque", __version__, tracer_provider)
         self._new_traces = new_traces
         self._current: dict[WorkerJob, _Current] = {}
+        self._handlers: dict[bytes, Handler] = {}
+
+    def start(self, worker: Worker) -> None:
+        """Note what its handlers allow."""
+        self._handlers.update(worker.course().handlers)
 
     def before(self, job: WorkerJob) -> None:
         """Begin the span; what was current in this thread has nothing to do with the job."""
-        texts = {key: text for key, text in job.headers.items() if isinstance(text, str)}
-        theirs = propagate.extract(texts, Context())
+        theirs = _context_of(job)
         producer = trace.get_current_span(theirs).get_span_context()
         apart = self._new_traces and producer.is_valid
         base = trace.set_span_in_context(trace.INVALID_SPAN, theirs) if apart else theirs
@@ -80,13 +91,19 @@ class TracingHook(Hook):
         current = self._current.get(job)
         if current is None:  # a hook before this one has refused the job
             return
-        if isinstance(error, (Retry, Drop, Dead)):
-            if isinstance(error, Retry) and error.in_seconds is not None:
-                current.span.set_attribute("messaging.disque.retry_in_seconds", error.in_seconds)
-            self._end(job, type(error).__name__.lower())
-            return
-        _record(current.span, error)
-        self._end(job, "error")
+        if isinstance(error, Retry) and error.in_seconds is not None:
+            current.span.set_attribute("messaging.disque.retry_in_seconds", error.in_seconds)
+        asked = next((kind for kind in (Retry, Drop, Dead) if isinstance(error, kind)), None)
+        if asked is None or self._is_dead(job, error):
+            _record(current.span, error)
+        self._end(job, "error" if asked is None else asked.__name__.lower())
+
+    def _is_dead(self, job: WorkerJob, error: BaseException) -> bool:
+        """Whether the job becomes a dead letter for what its handler asked."""
+        handler = self._handlers.get(job.name)
+        if handler is None:
+            return isinstance(error, Dead)
+        return isinstance(judged(handler, job, error, 0.0), Bury)
 
     def _end(self, job: WorkerJob, outcome: str) -> None:
         span, token = self._current.pop(job)
@@ -97,6 +114,16 @@ class TracingHook(Hook):
         context.detach(token)
 
 
+def _context_of(job: WorkerJob) -> Context:
+    """The producer's context; an empty one if its headers, which anybody may write, have none."""
+    texts = {key: text for key, text in job.headers.items() if isinstance(text, str)}
+    try:
+        return propagate.extract(texts, Context())
+    except Exception as error:  # noqa: BLE001 - propagators are the app's choice
+        logger.debug("%s: its trace cannot be read: %s", named(job), text_of(error))
+        return Context()
+
+
 class _Current(NamedTuple):
     span: Span
     token: Token[Context]
@@ -105,16 +132,14 @@ class _Current(NamedTuple):
 def _record(span: Span, error: BaseException) -> None:
     """Note an error, as one of another process by what is known of it."""
     text = text_of(error)
-    if isinstance(error, RemoteError):
-        span.record_exception(
-            error,
-            {
-                "exception.type": kind_of(error),
-                "exception.message": text.partition(": ")[2],
-                "exception.stacktrace": error.trace,
-            },
-        )
-    else:
-        span.record_exception(error)
+    remote = isinstance(error, RemoteError)
+    span.add_event(  # its record_exception reads the text, whatever that raises and how long it is
+        "exception",
+        {
+            "exception.type": kind_of(error),
+            "exception.message": text.partition(": ")[2] if remote else said_by(error),
+            "exception.stacktrace": trace_of(error),
+        },
+    )
     span.set_attribute("error.type", kind_of(error))
     span.set_status(Status(StatusCode.ERROR, text))

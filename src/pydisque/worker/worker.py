@@ -14,16 +14,19 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from redis.exceptions import RedisError
+
 from pydisque.dead_letters import queue_for
 from pydisque.worker import executors
 from pydisque.worker.core import Core
-from pydisque.worker.executor import Executor
+from pydisque.worker.executor import Executor, ExecutorError
 from pydisque.worker.executors import EXECUTORS, ExecutorName
 from pydisque.worker.handler import Backoff, Handler
-from pydisque.worker.hooks import Course, Hook, LogHook
+from pydisque.worker.hooks import Course, Hook, LogHook, logged_trace
 from pydisque.worker.plan import Plan
 from pydisque.worker.signals import on_signals
 from pydisque.worker.tally import Tally
+from pydisque.worker.verdict import text_of
 
 if TYPE_CHECKING:
     from pydisque.door import Door
@@ -178,6 +181,7 @@ class Worker:
         Raises:
             ValueError: There is no handler, or one does not fit the executor.
             NoAuthError, UnreachableError: No node lets in who logs in like this, from the start.
+            ExecutorError: What runs the jobs has failed; those in hand were given back.
         """
         with self._lock:
             self._stops = 0
@@ -206,10 +210,14 @@ class Worker:
             plan, executor = self._prepare()
             self._cut, self._failure = 0, None
             self.tally.wanting_since, self.tally.in_hand = None, 0
+            self.tally.last_beat = self.tally.failure = None
             if self._door is not None:
                 self._door.open()
-            for hook in self.hooks:
-                hook.start(self)
+            try:
+                self.start_hooks()
+            except BaseException:
+                self._close_door()
+                raise
             begun = threading.Event()
             args = (plan, executor, begun, ready)
             self._thread = threading.Thread(
@@ -274,6 +282,7 @@ class Worker:
         if thread.is_alive():
             raise TimeoutError(f"the worker did not end within {timeout:g} s")
         self._thread = None
+        self._close_door()
         if self._failure is not None:
             raise self._failure
         return self._cut
@@ -287,6 +296,15 @@ class Worker:
         self.join()
 
     # Within
+
+    def start_hooks(self) -> None:
+        """Call every hook's `start`."""
+        for hook in self.hooks:
+            try:
+                hook.start(self)
+            except (SystemExit, GeneratorExit) as error:  # would look like an end that was meant
+                text = f"{type(hook).__name__}.start raised {text_of(error)}"
+                raise RuntimeError(text) from error
 
     def course(self) -> Course:
         """The handlers with the hooks around them, by the queues to work on."""
@@ -335,12 +353,29 @@ class Worker:
                 if ready is not None:
                     self._loop.call_soon(ready)
                 self._cut = runner.run(self._core.run())
-        except BaseException as error:  # noqa: BLE001 - whoever joins raises it
-            self._failure = error
+        except BaseException as error:  # noqa: BLE001 - join raises it
+            self._fail(error)
+        else:
+            self._close_door()
         finally:
-            if self._door:
-                self._door.close()
             begun.set()
+
+    def _fail(self, error: BaseException) -> None:
+        """Keep why the worker has ended, for `join` and `/health`, which is served until then."""
+        text = text_of(error)
+        if not isinstance(error, ExecutorError):  # which the core has logged
+            trace = "" if isinstance(error, RedisError) else f"\n{logged_trace(error)}"
+            logger.critical("the worker failed: %s%s", text, trace)
+        self.tally.failure = self.tally.failure or text
+        if isinstance(error, Exception):
+            self._failure = error
+        else:  # raised by join, it would end the process as if that were meant
+            self._failure = RuntimeError(f"the worker failed: {text}")
+            self._failure.__cause__ = error
+
+    def _close_door(self) -> None:
+        if self._door is not None:
+            self._door.close()
 
 
 def _check(

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from pydisque.envelope import unwrap
-from pydisque.worker import Dead, Drop, Hook, Retry
+from pydisque.worker import Dead, Drop, Hook, Retry, Worker
 from pydisque.worker.hooks import Course
 from pydisque.worker.tracing import TracingHook, traced
 from pydisque.worker.verdict import RemoteError
@@ -152,11 +152,9 @@ def test_an_error_of_another_process_is_recorded():
     assert told["exception.stacktrace"] == "their traceback"
 
 
-@pytest.mark.parametrize(
-    ("asked", "outcome"), [(Retry(5), "retry"), (Drop(), "drop"), (Dead(), "dead")]
-)
+@pytest.mark.parametrize(("asked", "outcome"), [(Retry(5), "retry"), (Drop(), "drop")])
 def test_what_a_handler_asks_for_is_no_error(asked, outcome):
-    """Retry, Drop and Dead are told as the outcome, and leave the status alone."""
+    """Retry and Drop are told as the outcome, and leave the status alone."""
 
     def ask(job):
         raise asked
@@ -168,6 +166,66 @@ def test_what_a_handler_asks_for_is_no_error(asked, outcome):
     assert span.attributes.get("messaging.disque.retry_in_seconds") == getattr(
         asked, "in_seconds", None
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts", "outcome", "is_error"),
+    [
+        (Dead("no customer"), 9, "dead", True),
+        (Retry(5), 9, "retry", False),
+        (Retry(5), 2, "retry", True),
+        (Drop(), 1, "drop", False),
+        (TimeoutError(), 9, "error", True),
+        (asyncio.CancelledError(), 9, "error", True),
+        (SystemExit(0), 9, "error", True),
+        (ExceptionGroup("both", [Dead()]), 9, "error", True),
+    ],
+)
+def test_the_status_tells_what_failed_for_good(error, attempts, outcome, is_error):
+    """A span has error status if its handler failed, or its job becomes a dead letter."""
+
+    def fail(job):
+        raise error
+
+    worker = Worker(hooks=[hook := TracingHook(PROVIDER)])
+    worker.handler("q", max_attempts=attempts)(fail)
+    hook.start(worker)
+    worker.course().run(a_job(nacks=1))
+    span = the_span()
+    assert (span.status.status_code is StatusCode.ERROR) is is_error
+    assert span.attributes["messaging.disque.outcome"] == outcome
+    assert ("error.type" in span.attributes) is is_error
+    assert len(span.events) == is_error
+
+
+def test_an_error_that_cannot_be_told():
+    """A span ends, and its context is left, also for an error whose text raises or is huge."""
+
+    class UnreadableError(Exception):
+        def __str__(self):
+            raise SystemExit
+
+    for error in (UnreadableError(), ValueError("x" * 10_000_000)):
+
+        def fail(job, error=error):
+            raise error
+
+        EXPORTER.clear()
+        run(fail)
+        told = the_span().events[0].attributes
+        assert len(told["exception.message"]) < 5000
+        assert len(told["exception.stacktrace"]) < 20_000
+
+
+def test_a_propagator_that_fails(monkeypatch):
+    """Headers that make a propagator raise are no trace, and fail no job."""
+
+    def extract(*args):
+        raise RuntimeError("no such header")
+
+    monkeypatch.setattr("pydisque.worker.tracing.propagate.extract", extract)
+    run(repr, b'\x00pydisque1 {"traceparent":"x"}\nbody')
+    assert the_span().attributes["messaging.disque.outcome"] == "done"
 
 
 class Refuse(Hook):

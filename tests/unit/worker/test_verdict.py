@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from pydisque.worker.handler import Backoff, Dead, Drop, Retry
+from pydisque.worker.hooks import judged
 from pydisque.worker.verdict import (
+    LONGEST_PAUSE,
+    LONGEST_TEXT,
+    LONGEST_TRACEBACK,
     Ack,
     Again,
     Bury,
@@ -15,6 +21,7 @@ from pydisque.worker.verdict import (
     before,
     text_of,
     trace_of,
+    whole_seconds,
 )
 
 from .jobs import a_handler, a_job
@@ -128,6 +135,81 @@ def test_errors_are_told_in_a_line_and_in_full():
     assert "in raised" in trace_of(error)
     assert trace_of(RemoteError("E: text", "x" * 100_000)) == "x" * 16384
     assert text_of(RemoteError("E: text", "")) == "E: text"
+
+
+class RaisingError(Exception):
+    """An error that cannot be told."""
+
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize("kind", [ValueError, Dead, Retry, RaisingError])
+def test_what_is_kept_of_an_error_is_bounded(kind):
+    """Of a huge text its head and tail are kept, with how much was cut, and the same of a trace."""
+    error = raised(kind())
+    error.args = (f"begins{'x' * 10_000_000}ends",)
+    assert len(text_of(error)) <= LONGEST_TEXT + 100
+    assert len(trace_of(error)) <= LONGEST_TRACEBACK
+    if kind is ValueError:
+        assert text_of(error).startswith("ValueError: beginsxxx")
+        assert text_of(error).endswith("xxxends")
+        assert re.search(r" \[…99\d{5} characters cut…\] ", text_of(error))
+        assert trace_of(error).startswith("Traceback (most recent call last):")
+        assert trace_of(error).endswith("xxxends\n")
+        assert " characters cut" in trace_of(error)
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\r\x1b[2Jb", "a\u2028b", "a\x00b", "a\udc80b"])
+def test_the_text_of_an_error_is_one_line(text):
+    """What controls a terminal, or begins a line, is shown and does not work."""
+    for error in (ValueError(text), Dead(text), KeyError(text)):
+        assert text_of(error).isprintable()
+        sentence = after(a_handler(max_attempts=1), a_job(), error, 0.5)
+        assert sentence.reason.isprintable()
+    error = ValueError("first")
+    error.add_note(text)
+    assert text_of(error) == "ValueError: first"
+
+
+@pytest.mark.parametrize(
+    ("pause", "seconds"),
+    [(float("inf"), LONGEST_PAUSE), (1e300, LONGEST_PAUSE), (10**400, LONGEST_PAUSE), (-5, 0),
+     (0.1, 1), (True, 1)],
+)  # fmt: skip
+def test_absurd_pauses_are_bounded(pause, seconds):
+    """A pause is from 0 to one that no job outlives, whatever was asked for."""
+    assert whole_seconds(pause) == seconds
+    later = Retry()
+    later.in_seconds = pause
+    assert judged(a_handler(), a_job(), later, 0.5) == Again(seconds, later)
+
+
+class OwnBackoff(Backoff):
+    """A backoff of an app."""
+
+    def pause(self, failures, jitter):
+        return self.first() if callable(self.first) else self.first
+
+
+def leave():
+    raise SystemExit
+
+
+@pytest.mark.parametrize("pause", [None, "5", float("nan"), [], leave])
+def test_a_backoff_that_fails(pause, caplog):
+    """Where an app's backoff raises, or gives no number, the usual one counts, and it is logged."""
+    backoff = OwnBackoff()
+    object.__setattr__(backoff, "first", pause)
+    sentence = judged(a_handler(backoff=backoff), a_job(), ValueError(), 1.0)
+    assert isinstance(sentence, Again)
+    assert sentence.delay == 1
+    assert "its backoff failed, so the usual one counts" in caplog.text
+    later = Retry()
+    later.in_seconds = pause
+    assert isinstance(judged(a_handler(), a_job(), later, 1.0), Again)
 
 
 @pytest.mark.parametrize(

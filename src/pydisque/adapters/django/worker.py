@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-import traceback
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
@@ -32,7 +31,9 @@ from pydisque.dead_letters import encoded
 from pydisque.worker.executor import Executor
 from pydisque.worker.handler import Dead, Drop, Retry
 from pydisque.worker.job import WorkerJob
+from pydisque.worker.loops import here
 from pydisque.worker.plan import Plan
+from pydisque.worker.verdict import trace_of
 from pydisque.worker.worker import Worker
 
 
@@ -79,6 +80,7 @@ class TaskWorker(Worker):
         context = (TaskContext(task_result=result),) if task.takes_context else ()
         try:
             value = task.call(*context, *result.args, **result.kwargs)
+            here().finish(value)
         except (Retry, Drop):
             raise
         except BaseException as error:
@@ -144,7 +146,7 @@ def _error(error: BaseException) -> Any:
     kind = type(error)
     return TaskError(
         exception_class_path=f"{kind.__module__}.{kind.__qualname__}",
-        traceback="".join(traceback.format_exception(error)),
+        traceback=trace_of(error),
     )
 
 

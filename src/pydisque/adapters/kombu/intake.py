@@ -153,6 +153,10 @@ class Box:
         """What kombu has taken and not answered for."""
         return list(self._taken)
 
+    def failure(self) -> BaseException | None:
+        """It runs nothing, so nothing can end it."""
+        return None
+
     def cut_short(self) -> None:
         """That is kombu's business."""
 
