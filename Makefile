@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # More processes than cores: tests of processes mostly wait for them.
 PYTEST ?= $(BIN)/python -m pytest -n 4
 
-.PHONY: help demo test lint format types unit snapshots bench bench-valkey bench-looking bench-workers bench-celery bench-dashboard fuzz chaos chaos-workers chaos-valkey soak docs screenshots clean
+.PHONY: help demo test lint format types unit snapshots bench bench-valkey bench-looking bench-workers bench-celery bench-dashboard fuzz chaos chaos-workers chaos-valkey soak greedy docs screenshots clean
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
@@ -76,6 +76,9 @@ chaos-valkey: $(VENV)/.dev  ## 50 faults of nodes and their Valkey; OPTIONS="--f
 
 soak: $(VENV)/.dev  ## a worker under steady load, watched; OPTIONS="--minutes N --rate N --executor E --json FILE"
 	$(BIN)/python tests/soak/soak.py $(OPTIONS)
+
+greedy: $(VENV)/.dev  ## greedy clients beside an honest one on each store: memory, ADDJOB; OPTIONS="--stores S,S --loads L;L --clients N"
+	$(BIN)/python tests/soak/greedy.py $(OPTIONS)
 
 $(VENV)/.docs: $(VENV)/.base
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'

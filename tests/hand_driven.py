@@ -22,7 +22,7 @@ from pydisque.node.later import Later
 from pydisque.node.node import Node, Session
 from pydisque.node.valkey import layout
 from pydisque.node.valkey.layout import Layout
-from pydisque.node.valkey.line import LineLostError
+from pydisque.node.valkey.line import LineLostError, Room
 from pydisque.node.valkey.place import Place
 from pydisque.node.valkey.store import ValkeyStore
 from valkeys import ValkeyProcess
@@ -117,6 +117,7 @@ class Line:
         self._sock = socket.create_connection(("127.0.0.1", server.port), 10)
         self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._reader = hiredis.Reader()
+        self.room = Room()
         self.exchange("HELLO", 3)
 
     def exchange(self, *words: Any) -> Any:

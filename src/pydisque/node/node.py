@@ -141,6 +141,8 @@ class Session(ABC):
         """Whether the GETJOB that waits asked for WITHCOUNTERS."""
         self.asked: Later[list[Job]] | None = None
         """The jobs that it waits for and that may come without its standing in line."""
+        self.gone = False
+        """Nothing that is done for it reaches anybody any more."""
         self.guarded = False
         """Something about this session wants a closer look at each of its commands."""
         self.created = self.last_used = self.stranger_since = node.store.now
@@ -434,6 +436,7 @@ class Node:
 
     def forget(self, session: Session) -> None:
         """A client is gone."""
+        session.gone = True
         self.leave_line(session)
         self.backlog.forget(session)
         self.sessions.pop(session.id, None)

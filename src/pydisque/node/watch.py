@@ -117,7 +117,7 @@ class Watch:
 
     def _ask_valkey(self) -> None:
         store = self._node.store
-        store.asker = self
+        store.asker = None
         begun = time.perf_counter()
 
         def done(_: int) -> None:

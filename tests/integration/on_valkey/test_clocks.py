@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import socket
@@ -106,7 +107,9 @@ class WrongClock:
         self._to = port
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._threads = [threading.Thread(target=self._accept)]
+        self._sockets = [self._listening]
+        self._threads[0].start()
 
     def _accept(self) -> None:
         while True:
@@ -115,33 +118,31 @@ class WrongClock:
             except OSError:
                 return
             server = socket.create_connection(("127.0.0.1", self._to))
-            for source, target, change in (
-                (client, server, lambda data: data),
-                (server, client, self._shift),
-            ):
-                threading.Thread(
-                    target=self._pump, args=(source, target, change), daemon=True
-                ).start()
+            self._sockets += (client, server)
+            for source, target in ((client, server), (server, client)):
+                shift = source is server
+                thread = threading.Thread(target=self._pump, args=(source, target, shift))
+                self._threads.append(thread)
+                thread.start()
 
-    def _shift(self, data: bytes) -> bytes:
-        return self.TIME.sub(
-            lambda found: b"*2\r\n$10\r\n%d\r\n" % (int(found[1]) + self.seconds), data
-        )
+    def _pump(self, source: socket.socket, target: socket.socket, shift: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(self.TIME.sub(self._shifted, data) if shift else data)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
 
-    @staticmethod
-    def _pump(source: socket.socket, target: socket.socket, change) -> None:
-        while True:
-            try:
-                data = source.recv(65536)
-                if not data:
-                    target.close()
-                    return
-                target.sendall(change(data))
-            except OSError:
-                return
+    def _shifted(self, found: re.Match[bytes]) -> bytes:
+        return b"*2\r\n$10\r\n%d\r\n" % (int(found[1]) + self.seconds)
 
     def close(self) -> None:
-        self._listening.close()
+        for each in self._sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        for each in self._sockets:
+            each.close()
 
 
 @pytest.fixture

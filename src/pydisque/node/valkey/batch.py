@@ -1,15 +1,15 @@
 """What is asked of one shard in one call, in the order in which it may be done.
 
 Jobs to add come first, then those to remove, so that many of them cost little more than one; then
-the rest, as it came. That changes the order among clients, never among the commands of one: who
-asks for something that would have to come before what he asked for already, begins a new batch.
-Pure.
+the rest, as it came, and reads with large replies last, as the call ends before one that finds no
+room in the reply. That changes the order among clients, never among the commands of one: an
+operation that would have to come before an earlier one of its client begins a new batch. Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import repeat
+from collections.abc import Callable, Container, Iterator
+from itertools import islice, repeat
 from typing import Any, NamedTuple
 
 from pydisque.errors import DisqueError, MaxLenError, PausedError
@@ -18,8 +18,14 @@ from pydisque.node.valkey import layout
 
 REFUSALS = {b"PAUSED": PausedError, b"MAXLEN": MaxLenError}
 
-ADD, REMOVE, OTHER = range(3)
+ADD, REMOVE, OTHER, READ = range(4)
 """The stages of a batch."""
+
+CALL = 4 << 20
+"""Bytes of replies after which a call ends before its next read."""
+
+_KIB_EACH = 12
+"""Bodies count as one operation more for each 2**12 bytes."""
 
 
 class Operation(NamedTuple):
@@ -40,6 +46,17 @@ class Operation(NamedTuple):
     """Whether it changed something, if its answer is not nothing."""
     bound: bool = False
     """Whether it means nothing any more once the shard has another place."""
+    asker: object = None
+    """The client that it is for."""
+    jobs: int = 0
+    """For reads: maximum number of jobs or names in the reply."""
+    limit: int = 0
+    """For reads: bytes of jobs after which the reply ends."""
+
+    @property
+    def stage(self) -> int:
+        """Where in a batch it is done."""
+        return READ if self.jobs else OTHER
 
 
 class Batch:
@@ -49,8 +66,12 @@ class Batch:
         self.born = born
         """When it began, by some clock."""
         self.size = 0
-        """How many operations these are, those on several jobs counted by the job."""
+        """How many operations these are, those on several jobs counted by the job, and large
+        bodies as several."""
+        self._jobs = self._limit = 0  # of all reads, and the largest
         self._stages: dict[object, int] = {}
+        self._adders: list[object] = []
+        self._removers: list[object] = []
         self._adds: list[tuple[bytes, list[bytes], list[Later[bytes]]]] = []
         self._removes: list[bytes | int] = []
         self._removed: list[Later[int]] = []
@@ -62,7 +83,19 @@ class Batch:
             return False
         self._stages[asker] = stage
         self.size += 1
+        if stage == ADD:
+            self._adders.append(asker)
+        elif stage == REMOVE:
+            self._removers.append(asker)
         return True
+
+    def has(self, asker: object) -> bool:
+        """Whether something of this client is in it."""
+        return asker in self._stages
+
+    def weight(self, big: int) -> int:
+        """Bytes that its reply may take at most, if no job or name is larger than `big`."""
+        return min(self._jobs * big, CALL + self._limit + big)
 
     def add(self, id_: bytes, head: bytes, body: bytes, answer: Later[bytes]) -> None:
         """Take in a job to be added."""
@@ -72,6 +105,7 @@ class Batch:
         _, words, answers = adds[-1]
         words += (id_, body)
         answers.append(answer)
+        self.size += len(body) >> _KIB_EACH
 
     def remove(self, ids: list[bytes], answer: Later[int]) -> None:
         """Take in jobs to be removed."""
@@ -83,6 +117,72 @@ class Batch:
     def operate(self, operation: Operation) -> None:
         """Take in anything else."""
         self._others.append(operation)
+        if operation.jobs:
+            self._jobs += operation.jobs
+            self._limit = max(self._limit, operation.limit)
+
+    def merge(self, batch: Batch) -> None:
+        """Take in all of a batch of other clients."""
+        self._adds += batch._adds
+        self._adders += batch._adders
+        self._removes += batch._removes
+        self._removed += batch._removed
+        self._removers += batch._removers
+        self._stages |= batch._stages
+        for operation in batch._others:
+            self.operate(operation)
+        self.size += batch.size
+
+    def split(self, askers: Container[object]) -> tuple[Batch, dict[object, Batch]]:
+        """What is left without these clients, and a batch of each that has something in it."""
+        if not any(asker in askers for asker in self._stages):
+            return self, {}
+        rest, parts = Batch(self.born), dict[object, Batch]()
+
+        def part(asker: object, stage: int) -> Batch:
+            batch = rest
+            if asker in askers:
+                batch = parts.setdefault(asker, Batch(self.born))
+            batch.takes(asker, stage)
+            return batch
+
+        for asker, (head, id_, body, answer) in zip(self._adders, self._each_add(), strict=True):
+            part(asker, ADD).add(id_, head, body, answer)
+        for asker, (ids, removed) in zip(self._removers, self._each_removal(), strict=True):
+            part(asker, REMOVE).remove(ids, removed)
+        for operation in self._others:
+            part(operation.asker, operation.stage).operate(operation)
+        return rest, parts
+
+    def portion(self, weight: int, big: int) -> tuple[Batch, Batch]:
+        """What goes next, and what is left: of reads only the first, up to such a weight."""
+        first, rest = Batch(self.born), Batch(self.born)
+        others, self._others = self._others, []
+        first.merge(self)
+        for operation in others:
+            late = operation.jobs and first._jobs and (first._jobs * big >= weight or rest)
+            batch = rest if late else first
+            batch.takes(operation.asker, operation.stage)
+            batch.operate(operation)
+        return first, rest
+
+    def left_over(self, told: list[Any]) -> list[Operation]:
+        """Take out what the call did not come to: there are no answers to it."""
+        done = len(told) - bool(self._adds) - bool(self._removed)
+        if done == len(self._others):
+            return []
+        left, self._others = self._others[done:], self._others[:done]
+        return left
+
+    def _each_add(self) -> Iterator[tuple[bytes, bytes, bytes, Later[bytes]]]:
+        for head, words, answers in self._adds:
+            for id_, body, answer in zip(words[::2], words[1::2], answers, strict=True):
+                yield head, id_, body, answer
+
+    def _each_removal(self) -> Iterator[tuple[list[bytes], Later[int]]]:
+        words: Iterator[Any] = iter(self._removes)
+        for answer in self._removed:
+            yield list(islice(words, next(words))), answer
 
     def words(self) -> list[Any]:
         """The arguments of the function."""
@@ -93,6 +193,8 @@ class Batch:
                 words += (head, len(answers), *jobs)
         if self._removed:
             words += (b"remove", len(self._removed), *self._removes)
+        if self._jobs:
+            self._others.sort(key=lambda operation: operation.stage)
         for operation in self._others:
             words += operation.words
         return words
@@ -138,7 +240,7 @@ class Batch:
                     answer.done(id_)
 
     def _fail_adds(self, error: DisqueError) -> None:
-        adds, self._adds = self._adds, []
+        adds, self._adds, self._adders = self._adds, [], []
         for _, _, added in adds:
             for answer in added:
                 answer.failed(error)
@@ -202,7 +304,7 @@ class Batch:
         """Keep only what is for those who would wait anyhow."""
         others, self._others = self._others, []
         self.fail(error)
-        self._removes, self._removed = [], []
+        self._removes, self._removed, self._removers = [], [], []
         self._others = _kept(others, error, lambda operation: operation.patient)
 
     def __bool__(self) -> bool:

@@ -37,6 +37,7 @@ end
 local function take_in(id, s, rest, kind, qtime, noted)
   local value = pack(">d", tonumber(s)) .. rest
   if call("HSETNX", T .. ":jobs", id, value) == 0 then return 0 end
+  grow(#value)
   local job, counted = parse(value), noted ~= "" and 1 or 0
   seq = max(seq, job.seq)
   if counted == 1 then call("HSET", T .. ":counts", id, noted) end
@@ -137,7 +138,8 @@ function verbs.audit(p)
   local what, name = argv[p], argv[p + 1]
   local command, look = unpack(looks[what])
   local key = T .. ":" .. what .. (what == "ready" and ":" .. name or "")
-  local found = call(command, key, argv[p + 2], "COUNT", argv[p + 3])
+  local count = chunk(MOST_READ, tonumber(argv[p + 3]))
+  local found = call(command, key, argv[p + 2], "COUNT", count)
   local wrong, told = {}, {}
   for i = 1, #found[2], 2 do
     local why = look(told, found[2][i], found[2][i + 1], name)

@@ -42,6 +42,34 @@ class LineLostError(OSError):
         self.sent = sent
 
 
+class Room:
+    """Bytes of replies that may be under way on a connection at a time."""
+
+    def __init__(self, size: int = 64 << 20) -> None:
+        self._size = size
+        self._taken = 0
+        self._waiting: dict[Callable[[], object], None] = {}
+
+    def has(self, weight: int) -> bool:
+        """Whether a reply of this size may be asked for: any, if no other one is under way."""
+        return not self._taken or self._taken + weight <= self._size
+
+    def take(self, weight: int) -> None:
+        """A reply of at most this size was asked for."""
+        self._taken += weight
+
+    def give(self, weight: int) -> None:
+        """Such a reply was processed."""
+        self._taken -= weight
+        waiting, self._waiting = self._waiting, {}
+        for freed in waiting:
+            freed()
+
+    def wait(self, freed: Callable[[], object]) -> None:
+        """Call this once when a reply was processed."""
+        self._waiting[freed] = None
+
+
 class Line(asyncio.Protocol):
     """A connection that is open."""
 
@@ -71,6 +99,7 @@ class Line(asyncio.Protocol):
         """Milliseconds by which its clock is ahead of this machine's monotonic one."""
         self.here = ""
         """The address of this end."""
+        self.room = Room()
         self.closed = False
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader()

@@ -1,12 +1,11 @@
 -- Part of the library that begins in rules.lua: the verbs that tell of jobs, queues and nodes, and PAUSE.
 
-local SCANNED_SIZE = 4194304  -- bytes of values that one JSCAN looks at
-
 -- id: value, time, kind, counts; or nothing.
 function verbs.show(p)
   local job = find(argv[p])
   if not job then return p + 1, false end
   local told = job.counted == 1 and call("HGET", T .. ":counts", job.id) or ""
+  room = room - #job.value
   return p + 1, {job.value, job.time, job.kind, told}
 end
 
@@ -18,9 +17,9 @@ function verbs.peek(p)
   local count, size, key = tonumber(argv[p]), tonumber(argv[p + 1]), T .. ":ready:" .. argv[p + 2]
   local command = count >= 0 and "ZRANGE" or "ZREVRANGE"
   count = math.abs(count)
-  local given, told, start, chunk = {}, {}, 0, 16
+  local given, told, start, most, before = {}, {}, 0, 16, size
   while start < count and size > 0 do
-    local ids = call(command, key, start, min(count, start + chunk) - 1)
+    local ids = call(command, key, start, min(count, start + chunk(size, most)) - 1)
     if #ids == 0 then break end
     local values = ask("HMGET", T .. ":jobs", ids)
     local noted = ask("HMGET", T .. ":counts", ids)
@@ -32,8 +31,9 @@ function verbs.peek(p)
         size = size - #values[i]
       end
     end
-    start, chunk = start + #ids, 500
+    start, most = start + #ids, 500
   end
+  room = room - (before - size)
   return p + 3, {given, told, now}
 end
 
@@ -71,57 +71,75 @@ function verbs.pause(p)
   return p + 2, q.flags % 4 + 1
 end
 
--- cursor, count, low, high: the next cursor, the names of queues of such length, how many were looked at.
-function verbs.queues(p)
-  local low_, high = tonumber(argv[p + 2]), tonumber(argv[p + 3])
-  local found = call("HSCAN", T .. ":queues", argv[p], "COUNT", argv[p + 1])
-  local names = {}
-  for i = 1, #found[2], 2 do
-    local name = found[2][i]
-    local length = (low_ > 0 or high ~= -1) and call("ZCARD", T .. ":ready:" .. name) or 0
-    if length >= low_ and (high == -1 or length <= high) then names[#names + 1] = name end
-  end
-  return p + 4, {found[1], names, #found[2] / 2}
-end
-
--- Jobs by HSCAN, until about `count` or SCANNED_SIZE were looked at or values of `size` were found: the next
--- cursor, IDs and values of those of a queue, how many were looked at. A step is one element where they are heavy.
-local function scan(cursor, count, size, whole, of)
-  local ids, values, looked, seen, step = {}, {}, 0, 0, 1
+-- Go through a hash from a cursor until about `count` elements or `most` bytes were looked at, or what is returned of
+-- them has `size`: the next cursor, how many were looked at. `tell` gets names and values, and returns the sizes of
+-- what it returns of them and of all.
+local function go_through(key, cursor, count, size, most, tell)
+  local looked, before, seen = 0, size, 0
   repeat
-    local found = call("HSCAN", T .. ":jobs", cursor, "COUNT", min(step, count - looked))
-    cursor = found[1]
-    for i = 1, #found[2], 2 do
-      local value = found[2][i + 1]
-      seen = seen + #value
-      local ends = 36 + unpack_(">I4", value, 33)  -- of the head, where the body begins
-      if of == "" or string.sub(value, 37, ends) == string.sub(of, 2) then
-        if whole then size = size - #value else value = string.sub(value, 1, ends) end
-        ids[#ids + 1], values[#values + 1] = found[2][i], value
-      end
-    end
-    looked = looked + #found[2] / 2
-    step = max(1, min(step * 2, floor(min(size, 65536) * looked / max(1, seen))))
-  until cursor == "0" or looked >= count or seen >= SCANNED_SIZE or size <= 0
-  return cursor, ids, values, looked
+    local found = call("HSCAN", key, cursor, "COUNT", chunk(size, count - looked))
+    local returned, all = tell(found[2])
+    cursor, looked, size, seen = found[1], looked + #found[2] / 2, size - returned, seen + all
+  until cursor == "0" or looked >= count or size <= 0 or seen >= most
+  room = room - (before - size)
+  return cursor, looked
 end
 
--- cursor, count, size or "" for only the heads of values, queue with a mark before it or "": the next cursor; id,
--- value, time, kind, counts; how many were looked at.
-function verbs.jobs(p)
-  local size = tonumber(argv[p + 2])
-  local cursor, ids, values, looked =
-    scan(argv[p], tonumber(argv[p + 1]), size or math.huge, size ~= nil, argv[p + 3])
-  local told = {}
+-- cursor, count, size, low, high: the next cursor, the names of queues of such length, how many were looked at.
+function verbs.queues(p)
+  local count, size = tonumber(argv[p + 1]), tonumber(argv[p + 2])
+  local low_, high, names = tonumber(argv[p + 3]), tonumber(argv[p + 4]), {}
+  local function tell(found)
+    local returned, all = 0, 0
+    for i = 1, #found, 2 do
+      local name = found[i]
+      local length = (low_ > 0 or high ~= -1) and call("ZCARD", T .. ":ready:" .. name) or 0
+      if length >= low_ and (high == -1 or length <= high) then
+        names[#names + 1] = name
+        returned = returned + #name
+      end
+      all = all + #name
+    end
+    return returned, all
+  end
+  local cursor, looked = go_through(T .. ":queues", argv[p], count, size, MOST_READ, tell)
+  return p + 5, {cursor, names, looked}
+end
+
+-- IDs and values of jobs, or their heads only: ID, value, time, kind, counts of those that live, into `told`.
+local function tell_jobs(told, ids, values)
   local scores = #ids > 0 and ask("ZMSCORE", T .. ":timer", ids) or {}
+  local returned = 0
   for i, id in ipairs(ids) do
     local ms, kind, counted = read(tonumber(scores[i]))
     if kind < EXPIRY or ms > now then
       local t = #told
       told[t + 1], told[t + 2], told[t + 3], told[t + 4] = id, values[i], ms, kind
       told[t + 5] = counted == 1 and call("HGET", T .. ":counts", id) or ""
+      returned = returned + #values[i]
     end
   end
+  return returned
+end
+
+-- cursor, count, size or "" for only the heads of values, queue with a mark before it or "": the next cursor; id,
+-- value, time, kind, counts; how many were looked at.
+function verbs.jobs(p)
+  local size, of, told = tonumber(argv[p + 2]), argv[p + 3], {}
+  local function tell(found)
+    local ids, values, all = {}, {}, 0
+    for i = 1, #found, 2 do
+      local value = found[i + 1]
+      all = all + #value
+      local ends = 36 + unpack_(">I4", value, 33)  -- of the head, where the body begins
+      if of == "" or string.sub(value, 37, ends) == string.sub(of, 2) then
+        ids[#ids + 1], values[#values + 1] = found[i], size and value or string.sub(value, 1, ends)
+      end
+    end
+    return tell_jobs(told, ids, values), all
+  end
+  local most = max(size or 0, MOST_READ)
+  local cursor, looked = go_through(T .. ":jobs", argv[p], tonumber(argv[p + 1]), size or MOST_READ, most, tell)
   return p + 4, {cursor, told, looked}
 end
 
@@ -133,7 +151,7 @@ function verbs.flush(p)
   for _, name in ipairs(call("HKEYS", T .. ":waiting")) do wake_nodes(name, line(name), LATEST) end
   for _, name in ipairs(call("HKEYS", T .. ":queues")) do call("UNLINK", T .. ":ready:" .. name) end
   call("UNLINK", T .. ":jobs", T .. ":timer", T .. ":counts", T .. ":queues", T .. ":waiting")
-  queues, known, low = {}, {}, LATEST
+  queues, known, low, big = {}, {}, LATEST, HEAVY
   return p, true
 end
 

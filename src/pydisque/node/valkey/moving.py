@@ -94,7 +94,7 @@ async def _read_shard(
     page = _page(count, size)
     async for number, told in visit.pages(
         shard,
-        lambda cursor: [b"jobs", 0, cursor, page, b""],
+        lambda cursor: [b"jobs", 0, cursor, page, 2 * AT_ONCE_SIZE, b""],
         lambda cursor: [b"records", 0, cursor, page],
     ):
         if number == 0:

@@ -5,7 +5,8 @@
 -- Keys, all with the shard's tag, here T; KEYS are the first and the last, which is never there: in a
 -- slot that is being moved key by key a call is refused as long as one of its keys is missing, so no
 -- call ever sees half a shard.
---   T:state        hash: layout, seq (of the youngest job), due (when nodes were told to come again)
+--   T:state        hash: layout, seq (of the youngest job), due (when nodes were told to come again),
+--                  big (no job's value and no queue's name is larger; a power of two)
 --   T:jobs         hash: job ID -> seq, head, body; see `parse`
 --   T:ready:QUEUE  zset: queued job IDs by 2*seq, +1 if it is in T:counts
 --   T:timer        zset: what is to be done when; see `at`. Of each job there is exactly one entry,
@@ -27,6 +28,8 @@ local LATEST = EPOCH + 2^41 - 1  -- the latest time the timer can hold, in 2094
 local IDLE = 300000            -- after so long an empty queue is forgotten
 local LOST = 1000              -- after so long a node that was woken and has not come is given up
 local CHUNK = 1000             -- elements that one command gets at most
+local HEAVY = 4096             -- jobs up to this size are read without a look at how large they are
+local MOST_READ = 2^22         -- bytes of jobs that are read at once, unless a single one is larger
 
 -- What an entry of the timer is about. Those from EXPIRY on are about the end of the job's life.
 local ACTIVE, UNQUEUED, EXPIRY = 0, 1, 2
@@ -37,7 +40,14 @@ local AWAITED = 4              -- of a queue that exists only because clients bl
 
 local call, floor, max, min, pack, unpack_  -- there only once a function runs
 
-local T, node, now, low, seq, due, argv
+local T, node, now, low, seq, due, argv, big
+
+-- Bytes that the replies of this call may still take; a read that finds nothing left is done in a later call.
+local room
+
+-- Nodes, by shard, whose last call ended early: calls that they sent before they knew are refused, so that no
+-- client's command overtakes one that was left over.
+local stopped = {}
 
 -- The timer: a time, what it is about, and whether the job has counts, in one number. Many jobs end
 -- at the same time, in whole seconds; `tie` keeps them in the order in which they came, which is where
@@ -68,6 +78,16 @@ local function ask(command, key, args)
     for j = 1, #part do found[#found + 1] = part[j] end
   end
   return found
+end
+
+-- There is a job of this size from now on, or a queue with such a name.
+local function grow(size)
+  while big < size do big = big * 2 end
+end
+
+-- How many jobs may be read at once when the reply has this much room: values are copied before they are counted.
+local function chunk(size, most)
+  return max(1, min(most, floor(min(size, MOST_READ) / big)))
 end
 
 -- Queues: each is read and written once per call at most.

@@ -11,13 +11,16 @@ from typing import Any, Generic, TypeVar
 
 from pydisque.node.engine import scan_limits
 from pydisque.node.later import Later, Stepwise
-from pydisque.node.valkey.batch import OTHER, Operation
+from pydisque.node.valkey.batch import READ, Operation
 from pydisque.node.valkey.shard import Shard
 
 T = TypeVar("T")
 
 SCANNED = 1000
 """Elements that one call looks at when all are wanted."""
+
+PAGE = 4 << 20
+"""Bytes that one call returns when more are wanted."""
 
 
 class Scan(Generic[T]):
@@ -26,6 +29,7 @@ class Scan(Generic[T]):
     def __init__(
         self,
         shards: list[Shard],
+        asker: object,
         limit: int | None,
         words: Callable[[int, int, int], list[Any]],
         read: Callable[[Shard, Any], list[T]],
@@ -36,6 +40,7 @@ class Scan(Generic[T]):
 
         Args:
             shards: those to look at.
+            asker: the client that it is for.
             limit: about so many are wanted, None for all.
             words: what to ask, by the place in a shard, how many elements to look at, and the
                 size after which no more of them are wanted.
@@ -45,6 +50,7 @@ class Scan(Generic[T]):
         """
         self._answer: Later[tuple[int, list[T]]] = Stepwise()
         self._shards = shards
+        self._asker = asker
         self._limit = limit
         self._words = words
         self._read = read
@@ -63,11 +69,13 @@ class Scan(Generic[T]):
         count = SCANNED if self._limit is None else max(1, min(SCANNED, self._limit))
         later: Later[tuple[int, list[T], int]] = Later()
         later.then(partial(self._took, number), self._answer.failed)
-        words = self._words(at, count, self._size)
+        size = min(self._size, PAGE)
         shard = self._shards[number]
-        read = partial(self._part, shard)
-        operation = Operation(words, read, later, again=True, writes=False)
-        shard.open(None, OTHER).operate(operation)
+        operation = Operation(
+            self._words(at, count, size), partial(self._part, shard), later,
+            again=True, writes=False, asker=self._asker, jobs=count, limit=size,
+        )  # fmt: skip
+        shard.open(self._asker, READ).operate(operation)
 
     def _part(self, shard: Shard, told: Any) -> tuple[int, list[T], int]:
         return int(told[0]), self._read(shard, told[1]), told[2]

@@ -1,8 +1,9 @@
 """One shard: what is asked of it gathers in batches, which go to whichever server has it now.
 
 While some batches are under way what comes gathers in the next: the more there is to do, the more
-goes in one call. What a server refuses to do now is asked again, for as long as somebody has the
-patience; what may or may not have been done is asked again only if that does no harm.
+goes in one call. A call ends early when its reply is large; reads that are left over go into lanes,
+one for each client, and are served in turn. What a server refuses to do now is asked again until a
+timeout; what may or may not have been done is asked again only if that does no harm.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 from pydisque.errors import DisqueError, MisconfError, NoReplError, OOMError
-from pydisque.node.valkey.batch import OTHER, Batch, Operation, command
+from pydisque.node.valkey.batch import CALL, OTHER, Batch, Operation, command
 from pydisque.node.valkey.copies import TOO_LATE, Told
+from pydisque.node.valkey.lanes import Lanes
 from pydisque.node.valkey.layout import LATEST, LIBRARY
 from pydisque.node.valkey.line import Line, LineLostError
 
@@ -26,6 +29,12 @@ UNDER_WAY = 2
 
 LARGEST = 1000
 """Operations that one call does at most, but for one that is larger by itself."""
+
+GUESTS = 2 * LARGEST
+"""The same for clients that have nothing else waiting: they need not wait behind those that do."""
+
+POLL = 0.02
+"""Seconds after which it is looked again whether clients have read what they got."""
 
 SEALED_AFTER = 0.1
 """Seconds after which a batch that cannot go takes in nothing more."""
@@ -40,6 +49,9 @@ gone, which is meant for whoever works on them."""
 PAUSE = 0.02
 """Seconds after which a server is asked again that refused."""
 
+_STOPPED = "STOPPED"
+"""Error of the functions that did nothing, as an earlier call has ended early."""
+
 _NOT_NOW = (
     "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "READONLY", "LOADING", "MASTERDOWN", "BUSY",
     "NOREPLICAS",
@@ -48,6 +60,8 @@ _NOT_NOW = (
 
 UNKNOWN_FUNCTION = "Function not found"
 """What a server says that has not our functions: they were thrown away, or it is a new one."""
+
+_GONE = DisqueError("the client is gone")
 
 _UNKNOWN = "Valkey went away meanwhile: it is not known whether this was done"
 
@@ -87,11 +101,18 @@ class Shard:
         self._stale = stale
         self._keys = [2, tag + b":state", tag + b":whole"]
         self._batches: deque[Batch] = deque()
+        self._lanes = Lanes()
+        self._ready: Batch | None = None  # waits for room for its reply
         self._under_way = 0
         self._returned: list[Batch] = []
+        self._left: list[Operation] = []  # what the last call did not come to
+        self._resumes = False  # the next call has to say that the node knows of that
+        self._big = 0  # bytes of the largest job, as of the last reply
+        self._answered_at = 0.0
         self._closed: DisqueError | None = None  # why nothing is asked any more
         self._due = False  # a flush
         self._pause: asyncio.TimerHandle | None = None
+        self._poll: asyncio.TimerHandle | None = None
         self._quiet = asyncio.Event()  # nothing is under way
         self._quiet.set()
 
@@ -108,9 +129,15 @@ class Shard:
     # Taking in
 
     def open(self, asker: object, stage: int) -> Batch:
-        """A batch that takes in something of this stage from whoever asks; it goes soon."""
+        """A batch that takes in something of this stage from a client; it goes soon."""
         batches = self._batches
-        if batches:
+        if self._lanes and asker in self._lanes:
+            self._flush_soon()
+            return self._lanes.open(asker, stage, LARGEST, self._loop.time())
+        if len(batches) > 1:
+            if batch := self._earliest(asker, stage):
+                return batch
+        elif batches:
             last = batches[-1]
             if last.size < LARGEST and self._fresh(last) and last.takes(asker, stage):
                 return last
@@ -119,6 +146,17 @@ class Shard:
         batch.takes(asker, stage)
         batches.append(batch)
         return batch
+
+    def _earliest(self, asker: object, stage: int) -> Batch | None:
+        """The first batch that may take something in, behind all else of the same client."""
+        number = len(self._batches) - 1
+        while number and not self._batches[number].has(asker):
+            number -= 1
+        for batch in islice(self._batches, number, None):
+            most = LARGEST if batch.has(asker) else GUESTS
+            if batch.size < most and self._fresh(batch) and batch.takes(asker, stage):
+                return batch
+        return None
 
     def ask_first(self, operation: Operation) -> None:
         """Ask for something before all that has not gone yet."""
@@ -140,14 +178,23 @@ class Shard:
     def serve_on(self, line: Line, token: bytes) -> None:
         """The shard is there from now on."""
         self.line, self.token = line, token
-        for batch in list(self._batches):
-            batch.unbind(DisqueError(_UNKNOWN))
-            if not batch:
-                self._batches.remove(batch)
+        self._resumes = False
+        self._answered_at = self._loop.time()
+        self._change_waiting(lambda batch: batch.unbind(DisqueError(_UNKNOWN)))
         if self._pause:
             self._pause.cancel()
             self._pause = None
         self._flush_soon()
+
+    def _change_waiting(self, change: Callable[[Batch], object]) -> None:
+        """Change all that has not gone yet, and drop batches in which nothing is left."""
+        if self._ready:
+            change(self._ready)
+            self._ready = self._ready or None
+        for batch in self._batches:
+            change(batch)
+        self._batches = deque(batch for batch in self._batches if batch)
+        self._lanes.prune(change)
 
     def lose(self, why: str) -> None:
         """The shard is nowhere for the time being."""
@@ -160,48 +207,115 @@ class Shard:
 
     def _flush(self) -> None:
         self._due = False
-        while self._batches and self._under_way < UNDER_WAY and self.line and not self._pause:
-            self._send(self.line, self._batches.popleft())
+        most = 1 if self._lanes or self._resumes else UNDER_WAY
+        while self.line and self._under_way < most and not (self._pause or self._left):
+            batch, self._ready = self._ready or self._next(), None
+            if batch is None:
+                break
+            room = self.line.room
+            if not room.has(batch.weight(self._big)):
+                self._ready = batch
+                room.wait(self._flush_soon)
+                break
+            self._send(self.line, batch)
+            most = 1 if self._lanes or self._resumes else most
+        if self._lanes and not (self._under_way or self._poll):
+            self._poll = self._loop.call_later(POLL, self._look_again)
+
+    def _look_again(self) -> None:
+        """See whether clients have read what they got by now."""
+        self._poll = None
+        self._flush_soon()
+
+    def _next(self) -> Batch | None:
+        """What goes next: something of each lane, and the first batch of all other clients."""
+        batch = self._lanes.next(LARGEST, self._big, _GONE) if self._lanes else None
+        if self._batches:
+            others = self._batches.popleft()
+            if batch is None:
+                return others
+            batch.merge(others)
+        return batch
 
     def _send(self, line: Line, batch: Batch, *, grows: bool = True) -> None:
         function = b"%b_%b" % (LIBRARY.encode(), b"grow" if grows and batch.grows else b"run")
         self._under_way += 1
         self._quiet.clear()
+        weight, resumes = batch.weight(self._big), self._resumes
+        line.room.take(weight)
         line.ask(
-            [b"FCALL", function, *self._keys, self.token, *batch.words()],
-            lambda reply: self._replied(line, batch, reply),
+            [b"FCALL", function, *self._keys, self.token, CALL, int(resumes), *batch.words()],
+            lambda reply: self._replied(line, batch, reply, weight, resumes=resumes),
         )
 
-    def _replied(self, line: Line, batch: Batch, reply: Any) -> None:
+    def _replied(self, line: Line, batch: Batch, reply: Any, weight: int, *, resumes: bool) -> None:
         self._under_way -= 1
         if not self._under_way:
             self._quiet.set()
         if isinstance(reply, list):
-            if self._batches:
+            now, due, self._big, *told = reply
+            self._answered_at = self._loop.time()
+            self._resumes &= not resumes
+            if left := batch.left_over(told):
+                self._left += left
+                self._resumes = True
+            if self._batches and not self._left:
                 self._flush()  # so that the server is at work while the answers go out
-            self._heard(self, reply[0], reply[1])
-            self._done(line, batch, reply[2:])
+            self._heard(self, now, due)
+            self._done(line, batch, told, weight)
         else:
+            line.room.give(weight)
             self._failed(line, batch, reply)
         if self._closed:
             self.close(self._closed)
-        elif self._returned and not self._under_way:
-            self._batches.extendleft(reversed(self._returned))
-            self._returned = []
+        elif not self._under_way:
+            self._regroup()
             self._flush_soon()
 
-    def _done(self, line: Line, batch: Batch, told: list[Any]) -> None:
+    def _regroup(self) -> None:
+        """Put back what comes before all that waits, each client's in its order.
+
+        Reads that were left over, and with them all else of their clients, go into lanes.
+        """
+        if not (self._left or self._returned):
+            return
+        back = [*self._returned, *([self._ready] if self._ready else [])]
+        self._returned, self._ready = [], None
+        left = Batch(self._loop.time())
+        for operation in self._left:
+            left.takes(operation.asker, operation.stage)
+            left.operate(operation)
+        askers = {*self._lanes.askers, *(operation.asker for operation in self._left)}
+        self._left = []
+        waiting = deque[Batch]()
+        for batch in reversed(back):
+            rest, parts = batch.split(askers)
+            self._lanes.prepend(parts)
+            if rest:
+                waiting.appendleft(rest)
+        self._lanes.prepend(left.split(askers)[1])
+        for batch in self._batches:
+            rest, parts = batch.split(askers)
+            self._lanes.append(parts)
+            if rest:
+                waiting.append(rest)
+        self._batches = waiting
+
+    def _done(self, line: Line, batch: Batch, told: list[Any], weight: int) -> None:
         """Give out what was answered, once enough servers have it."""
         if self.confirm is None:
             batch.settle(told)
+            line.room.give(weight)
             return
         told = batch.settle_looks(told)
         if not batch:
+            line.room.give(weight)
             return
 
         since, token = self._loop.time(), self.token
 
         def confirmed(error: DisqueError | None) -> None:
+            line.room.give(weight)
             left, undo = told, list[Operation]()
             if error is not None:
                 undo = batch.withdraw(left, error)
@@ -222,11 +336,10 @@ class Shard:
     def _failed(self, line: Line, batch: Batch, error: Exception) -> None:
         text = str(error)
         word = text.partition(" ")[0]
-        if isinstance(error, LineLostError):
-            if error.sent:
-                batch.doubt(DisqueError(_UNKNOWN))
-            if batch:
-                self._returned.append(batch)
+        if isinstance(error, LineLostError) and error.sent:
+            batch.doubt(DisqueError(_UNKNOWN))
+        if isinstance(error, LineLostError) or word == _STOPPED:
+            self._returned += [batch] if batch else []
         elif word in _NOT_NOW or UNKNOWN_FUNCTION in text:
             self._returned.append(batch)
             self._rest()
@@ -257,23 +370,24 @@ class Shard:
     # Giving up
 
     def lose_patience(self, seconds: float) -> None:
-        """Fail what has not gone for so long, but for those who would wait anyhow."""
+        """Fail what has not gone for so long, unless Valkey answers or its client would wait."""
         before = self._loop.time() - seconds
-        if not (self._batches and self._batches[0].born < before):
+        if self.line and self._answered_at >= before:
+            return  # busy with what came before
+        waiting = [*self._batches, *self._lanes, *([self._ready] if self._ready else [])]
+        if not any(batch.born < before for batch in waiting):
             return
         error = MisconfError(f"Valkey cannot be reached: {self.why}")
-        for batch in list(self._batches):
-            if batch.born < before:
-                batch.lose_patience(error)
-                if not batch:
-                    self._batches.remove(batch)
+        self._change_waiting(
+            lambda batch: batch.lose_patience(error) if batch.born < before else None
+        )
 
     def close(self, error: DisqueError) -> None:
         """Fail whatever is asked, also what comes back from a connection that is closed."""
         self.lose(str(error))
         self._closed = error
-        batches = [*self._returned, *self._batches]
-        self._returned = []
+        self._regroup()
+        self._change_waiting(lambda batch: batch.fail(error))
+        self._ready = None
         self._batches.clear()
-        for batch in batches:
-            batch.fail(error)
+        self._lanes = Lanes()

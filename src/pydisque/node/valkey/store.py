@@ -181,7 +181,10 @@ class ValkeyStore:
 
     def _woken(self, shard: Shard, clients: int, name: bytes) -> None:
         words = [b"take", 0, clients, self._reply_size, name]
-        later = self._operate(shard, words, layout.given, patient=True, writes=True, bound=True)
+        take = Operation(
+            words, layout.given, Later(), again=False, patient=True, bound=True,
+            asker=name, jobs=clients, limit=self._reply_size,
+        )  # fmt: skip
         token = shard.token
 
         def hand_out(jobs: list[Job]) -> None:
@@ -193,7 +196,7 @@ class ValkeyStore:
             if change:
                 shard.tell([b"stand", 0, change, name], bound=True)
 
-        later.then(hand_out, nobody)
+        self._do(shard, take).then(hand_out, nobody)
 
     def attend(
         self,
@@ -227,13 +230,26 @@ class ValkeyStore:
         grows: bool = False,
         patient: bool = False,
         writes: bool = False,
-        bound: bool = False,
     ) -> Later[T]:
         later: Later[T] = Later()
-        again = again and not bound
-        operation = Operation(words, read, later, again, grows, patient, writes, bound)
+        operation = Operation(words, read, later, again, grows, patient, writes, asker=self.asker)
         shard.open(self.asker, OTHER).operate(operation)
         return later
+
+    def _look(
+        self, shard: Shard, words: list[Any], read: Callable[[Any], T], jobs: int, limit: int
+    ) -> Later[T]:
+        """A read that changes nothing, of so many jobs at most, and of such size."""
+        later: Later[T] = Later()
+        look = Operation(
+            words, read, later, again=True, writes=False, asker=self.asker, jobs=jobs, limit=limit
+        )
+        return self._do(shard, look)
+
+    @staticmethod
+    def _do(shard: Shard, operation: Operation) -> Later[Any]:
+        shard.open(operation.asker, operation.stage).operate(operation)
+        return operation.answer
 
     def _confirm(self, shard: Shard, line: Line, told: Told) -> None:
         self._system.copied(shard, self._wanted, self._patience, told, line)
@@ -319,10 +335,10 @@ class ValkeyStore:
         self._reply_size = size
         shard = self._shard(names[0])
         if len(names) > 1 and any(self._shard(name) is not shard for name in names):
-            get = partial(self._get_from, patient=wait)
-            offered = partial(self._offered, patient=wait)
+            get = partial(self._get_from, asker=self.asker, patient=wait)
+            offered = partial(self._offered, asker=self.asker, patient=wait)
             return Gathering(get, offered, self._stand).get(names, count, size, wait=wait)
-        return self._get(shard, names, count, size, wait=wait, patient=wait)
+        return self._get(shard, names, count, size, self.asker, wait=wait, patient=wait)
 
     def _get(
         self,
@@ -330,18 +346,29 @@ class ValkeyStore:
         names: list[bytes],
         count: int,
         size: int,
+        asker: object,
         *,
         wait: bool = False,
         patient: bool,
     ) -> Later[list[Job]]:
         words = [b"get", 0, int(wait), count, size, len(names), *names]
-        return self._operate(shard, words, layout.given, patient=patient, writes=True)
+        operation = Operation(
+            words, layout.given, Later(), again=True, patient=patient,
+            asker=asker, jobs=count, limit=size,
+        )  # fmt: skip
+        return self._do(shard, operation)
 
-    def _get_from(self, name: bytes, count: int, size: int, *, patient: bool) -> Later[list[Job]]:
-        return self._get(self._shard(name), [name], count, size, patient=patient)
+    def _get_from(
+        self, name: bytes, count: int, size: int, *, asker: object, patient: bool
+    ) -> Later[list[Job]]:
+        return self._get(self._shard(name), [name], count, size, asker, patient=patient)
 
-    def _offered(self, name: bytes, *, patient: bool) -> Later[int]:
-        return self._operate(self._shard(name), [b"offered", 0, name], int, patient=patient)
+    def _offered(self, name: bytes, *, asker: object, patient: bool) -> Later[int]:
+        offered = Operation(
+            [b"offered", 0, name], int, Later(),
+            again=True, patient=patient, writes=False, asker=asker,
+        )  # fmt: skip
+        return self._do(self._shard(name), offered)
 
     def _stand(self, names: Iterable[bytes], clients: int) -> None:
         for name in names:
@@ -407,7 +434,7 @@ class ValkeyStore:
     def show(self, id_: bytes) -> Later[JobState | None]:
         """As `Engine.show`."""
         [(shard, ids)] = self._by_shard([id_])
-        return self._operate(shard, [b"show", 0, *ids], partial(self._shown, shard, id_))
+        return self._look(shard, [b"show", 0, *ids], partial(self._shown, shard, id_), 1, 1)
 
     def _shown(self, shard: Shard, id_: bytes, told: Any) -> JobState | None:
         return layout.shown(id_, told, self._alarm.now(shard)) if told else None
@@ -421,7 +448,7 @@ class ValkeyStore:
     def peek(self, name: bytes, count: int, size: int = sys.maxsize) -> Later[list[Job]]:
         """As `Engine.peek`."""
         words = [b"peek", 0, count, size, name]
-        return self._operate(self._shard(name), words, layout.given)
+        return self._look(self._shard(name), words, layout.given, abs(count) or 1, size)
 
     def stat(self, name: bytes) -> Later[QueueState | None]:
         """As `Engine.stat`."""
@@ -446,13 +473,13 @@ class ValkeyStore:
     ) -> Later[tuple[int, list[bytes]]]:
         """As `Engine.scan_queues`."""
 
-        def words(at: int, count: int, _size: int) -> list[Any]:
-            return [b"queues", 0, at, count, wanted.low, wanted.high]
+        def words(at: int, count: int, rest: int) -> list[Any]:
+            return [b"queues", 0, at, count, rest, wanted.low, wanted.high]
 
         def read(_shard: Shard, names: list[bytes]) -> list[bytes]:
             return names
 
-        return Scan(self._shards, limit, words, read, size, len).begin(cursor)
+        return Scan(self._shards, self.asker, limit, words, read, size, len).begin(cursor)
 
     def scan_jobs(
         self,
@@ -481,8 +508,11 @@ class ValkeyStore:
 
         shards = self._shards if name is None else [self._shard(name)]
         most = sys.maxsize if size is None else size
-        scan = Scan(shards, limit, words, read, most, lambda state: len(state.job.body))
-        return scan.begin(cursor)
+
+        def size_of(state: JobState) -> int:
+            return len(state.job.body)
+
+        return Scan(shards, self.asker, limit, words, read, most, size_of).begin(cursor)
 
     def totals(self) -> Later[tuple[int, int]]:
         """How many jobs and how many queues there are."""

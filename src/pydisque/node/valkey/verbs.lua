@@ -7,6 +7,9 @@ local verbs = {}
 -- Verbs that do not look at the timer.
 local NEVER_LOOK = {add = true, fit = true, get = true, take = true, offered = true, stand = true}
 
+-- Verbs whose reply may be large.
+local READS = {get = true, take = true, peek = true, show = true, jobs = true, queues = true}
+
 -- What is to be written into the timer, in one go and before anybody looks at it.
 local later
 
@@ -37,7 +40,9 @@ local function add(p, job, n, jobs)
       job.seq = seq
       entry = running(id, job, now + job.delay * 1000, true, 0)
     end
-    jobs[j + i], jobs[j + i + 1] = id, pack(">d", seq) .. head .. argv[p + 1]
+    local value = pack(">d", seq) .. head .. argv[p + 1]
+    if #value > big then grow(#value) end
+    jobs[j + i], jobs[j + i + 1] = id, value
     later[t + i], later[t + i + 1] = entry, id
     ready[i], ready[i + 1] = seq * 2, id
     p = p + 2
@@ -52,6 +57,7 @@ end
 
 -- n * (head, m, m * (id, body)): true, or for each head why its jobs were not added, or not.
 function verbs.add(p, n)
+  if big > HEAVY and call("HLEN", T .. ":jobs") == 0 then big = HEAVY end
   local kinds, names, at_ = {}, {}, p
   for i = 1, n do
     local job = parse("        " .. argv[at_])
@@ -101,7 +107,7 @@ end
 -- Hand out what was taken from its queue, into `given` as id and value and into `told` as the counts of
 -- those that have some; put back what is more than `size`, of which what is left is returned.
 local function hand_out(given, told, ids, scores, values, owners, size)
-  local timer, ended = later, {}
+  local timer, ended, before = later, {}, size
   local last, head, retry, ttl, reach  -- of the job before: most are alike
   for i = 1, #ids do
     local id, q, value = ids[i], owners[i], values[i]
@@ -134,6 +140,7 @@ local function hand_out(given, told, ids, scores, values, owners, size)
     end
   end
   if #ended > 0 then forget(ended, {}, ended) end
+  room = room - (before - size)
   return size
 end
 
@@ -145,32 +152,58 @@ local function turns(open, want)
     for _, q in ipairs(open) do
       if #turn == want then return turn end
       if q.left > 0 then
-        turn[#turn + 1], q.left, q.wanted, some = q, q.left - 1, q.wanted + 1, true
+        turn[#turn + 1], q.left, some = q, q.left - 1, true
       end
     end
   end
   return turn
 end
 
--- Take so many jobs of one queue, or of several in turn: how many there were, and what is left of size.
-local function take(given, told, open, want, size)
+-- Take jobs out of one queue, or out of several, whose turn it is from one place to another.
+local function pop(q, want)
   local ids, scores, owners = {}, {}, {}
-  if #open == 1 then
-    local popped = call("ZPOPMIN", open[1].key, want)
-    for i = 1, #popped, 2 do
-      ids[#ids + 1], scores[#scores + 1], owners[#owners + 1] = popped[i], tonumber(popped[i + 1]), open[1]
-    end
-  else
-    for _, q in ipairs(turns(open, want)) do
-      if not q.popped then
-        q.popped, q.next = call("ZPOPMIN", q.key, q.wanted), 1
-      end
-      ids[#ids + 1], scores[#scores + 1] = q.popped[q.next], tonumber(q.popped[q.next + 1])
-      owners[#owners + 1], q.next = q, q.next + 2
-    end
+  local popped = call("ZPOPMIN", q.key, want)
+  for i = 1, #popped, 2 do
+    ids[#ids + 1], scores[#scores + 1], owners[#owners + 1] = popped[i], tonumber(popped[i + 1]), q
   end
-  if #ids == 0 then return 0, size end
-  return #ids, hand_out(given, told, ids, scores, ask("HMGET", T .. ":jobs", ids), owners, size)
+  return ids, scores, owners
+end
+
+local function pop_in_turn(turn, from, to)
+  local ids, scores, owners = {}, {}, {}
+  for i = from, to do turn[i].wanted, turn[i].popped = 0, nil end
+  for i = from, to do turn[i].wanted = turn[i].wanted + 1 end
+  for i = from, to do
+    local q = turn[i]
+    if not q.popped then
+      q.popped, q.next = call("ZPOPMIN", q.key, q.wanted), 1
+    end
+    ids[#ids + 1], scores[#scores + 1] = q.popped[q.next], tonumber(q.popped[q.next + 1])
+    owners[#owners + 1], q.next = q, q.next + 2
+  end
+  return ids, scores, owners
+end
+
+-- Take so many jobs of these queues, each in its turn, in portions of bounded size: how many there were, and what is
+-- left of size.
+local function take(given, told, open, want, size)
+  local turn = #open > 1 and turns(open, want)
+  if turn then want = #turn end
+  local done, most = 0, #open == 1 and 128 or 16
+  repeat
+    local to = min(want, done + chunk(size, most))
+    local ids, scores, owners
+    if turn then
+      ids, scores, owners = pop_in_turn(turn, done + 1, to)
+    else
+      ids, scores, owners = pop(open[1], to - done)
+    end
+    if #ids > 0 then
+      size = hand_out(given, told, ids, scores, ask("HMGET", T .. ":jobs", ids), owners, size)
+    end
+    done, most = done + #ids, 500
+  until done < to or done == want or size <= 0
+  return done, size
 end
 
 -- The queues of these that may have something to give, until so many jobs are found.
@@ -179,7 +212,7 @@ local function open_queues(names, want)
   for _, name in ipairs(names) do
     local q = queue(name)
     if not flagged(q, PAUSED_OUT) then
-      q.left, q.wanted, q.popped = #names > 1 and call("ZCARD", q.key) or 1, 0, nil
+      q.left = #names > 1 and call("ZCARD", q.key) or 1
       turns_[q] = (turns_[q] or 0) + 1
       if q.left > 0 then open[#open + 1] = q end
       if turns_[q] <= q.left then want = want - 1 end
@@ -193,16 +226,13 @@ end
 -- of some; the time}, or nothing.
 local function get(names, count, size)
   local given, told = {}, {}
-  local chunk = #names == 1 and 128 or 16
   while #given < count * 2 and size > 0 do
     local left = count - #given / 2
     local open = open_queues(names, left)
     if #open == 0 then break end
-    local want = min(left, chunk)
     local found
-    found, size = take(given, told, open, want, size)
-    if found == 0 or (#names == 1 and found < want) then break end
-    chunk = 500
+    found, size = take(given, told, open, left, size)
+    if found == 0 or (#names == 1 and found < left) then break end
   end
   return #given / 2, #given > 0 and {given, told, now}
 end
@@ -210,7 +240,8 @@ end
 -- wait, count, size, n, n * queue: the jobs; if there are none and `wait`, a client stands in line.
 function verbs.get(p)
   local wait, n = argv[p] == "1", tonumber(argv[p + 3])
-  local names = {unpack(argv, p + 4, p + 3 + n)}
+  local names = {}
+  for i = 1, n do names[i] = argv[p + 3 + i] end  -- unpack takes some thousands only
   local n_given, given = get(names, tonumber(argv[p + 1]), tonumber(argv[p + 2]))
   if n_given == 0 and wait then
     local stood = {}

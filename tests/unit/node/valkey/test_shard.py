@@ -12,7 +12,7 @@ import pytest
 from pydisque.errors import DisqueError
 from pydisque.node.later import Later
 from pydisque.node.valkey.batch import OTHER, Operation
-from pydisque.node.valkey.line import Line, LineLostError
+from pydisque.node.valkey.line import Line, LineLostError, Room
 from pydisque.node.valkey.shard import Shard
 
 
@@ -21,6 +21,8 @@ class FakeLine:
 
     def __init__(self) -> None:
         self.closed = False
+        self.room = Room()
+        self.ahead = 0.0
         self.asked = 0
         self.again = asyncio.Event()
         self._waiting: list[Callable[[Any], object]] = []
@@ -78,7 +80,7 @@ async def test_what_is_refused_for_now_is_asked_again(refusal: str) -> None:
     assert stale == [refusal]
     async with asyncio.timeout(10):
         await line.again.wait()
-    line.answer([1, 2, True])
+    line.answer([1, 2, 0, True])
     assert told == [True]
 
 
@@ -95,7 +97,7 @@ async def test_what_was_asked_elsewhere_is_answered_first() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
     assert not moving.done()
-    line.answer([1, 2, True])
+    line.answer([1, 2, 0, True])
     await moving
 
 
