@@ -199,13 +199,14 @@ class Pages:
         queues = survey.queues.values()
         last = survey.samples[-1] if survey.samples else None
         counted = all(queue.active is not None for queue in queues)
+        others = survey.others_counted
         return {
             "last": last,
-            "queues": len(queues),
+            "queues": survey.queue_count,
             "complete": survey.complete,
-            "active": sum(queue.active or 0 for queue in queues) if counted else None,
-            "delayed": sum(queue.delayed or 0 for queue in queues) if counted else None,
-            "blocked": sum(queue.blocked for queue in queues),
+            "active": sum((q.active or 0 for q in queues), others[0]) if counted else None,
+            "delayed": sum((q.delayed or 0 for q in queues), others[1]) if counted else None,
+            "blocked": sum((queue.blocked for queue in queues), survey.rest.blocked),
             "paused": sum(queue.pause != b"none" for queue in queues),
             "dead": sum(queue.len for queue in queues if _is_dead(queue)),
         }
@@ -277,6 +278,10 @@ class Pages:
             tabs=TABS,
             listing=listing,
         )
+
+    async def _is_newcomer(self, name: bytes) -> bool:
+        may_be = views.linkable(name) and not self._watch.error
+        return may_be and await self._newcomer(name) is not None
 
     async def _newcomer(self, name: bytes) -> QueueFigures | None:
         """A queue that the survey has not met yet, if there is one."""
@@ -374,7 +379,8 @@ class Pages:
             return _see(f"/job/{to_path(wanted.encode())}")
         await self._watch.attend()
         name = dead_letters.encoded(wanted)
-        if name in self._watch.survey.queues:
+        known = name in self._watch.survey.queues  # of many those with most to do
+        if known or await self._is_newcomer(name):
             return _see(f"/queue/{to_path(name)}")
         return _see(f"/queues?{urlencode({'q': wanted})}")
 

@@ -62,6 +62,8 @@ class Watch:
         for name in queues:
             self._wanted.pop(name, None)
             self._wanted[name] = now
+        while len(self._wanted) > MOST_WATCHED:
+            del self._wanted[next(iter(self._wanted))]
         await self.first_look()
 
     async def first_look(self) -> None:
@@ -72,7 +74,7 @@ class Watch:
         self._wanted = {
             name: since for name, since in self._wanted.items() if now - since < PATIENCE
         }
-        self.survey.watched = set(list(self._wanted)[-MOST_WATCHED:])
+        self.survey.watched = set(self._wanted)
         try:
             await self.survey.look()
             self.error = ""

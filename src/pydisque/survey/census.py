@@ -7,7 +7,7 @@ what comes of each step of the scan is given.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from pydisque.replies import JobInfo
 
@@ -15,6 +15,9 @@ _NANO = 10**9
 
 LIGHT = 256 * 1024
 """Bytes of bodies in one step up to which the next may be larger: a scan brings them along."""
+
+MAX_QUEUES = 10_000
+"""Queues that are counted one by one, beside those that are asked for."""
 
 SMALLEST, LARGEST = 100, 20_000
 """How much work a step is, in what the server looks at."""
@@ -37,15 +40,26 @@ class Census:
         self.active: Counter[bytes] = Counter()
         self.delayed: Counter[bytes] = Counter()
         """Of the last scan that came to its end."""
+        self.others_active = self.others_delayed = 0
+        """Jobs of queues beyond these."""
         self.done = False
         """Whether one did."""
         self.step = SMALLEST
         """How much work the next step should be."""
         self.cursor: int | bytes = 0
-        self._active: Counter[bytes] = Counter()
-        self._delayed: Counter[bytes] = Counter()
+        self._begin()
 
-    def take(self, cursor: int | bytes, jobs: Iterable[JobInfo], own: bytes, now: float) -> bool:
+    def _begin(self) -> None:
+        self._active, self._delayed = _Tally(), _Tally()
+
+    def take(
+        self,
+        cursor: int | bytes,
+        jobs: Iterable[JobInfo],
+        own: bytes,
+        now: float,
+        known: Container[bytes] = (),
+    ) -> bool:
         """Count the jobs that a step brought.
 
         Args:
@@ -54,6 +68,7 @@ class Census:
             own: what IDs of the node's own jobs begin with; copies of others' are theirs to count.
                 Empty: all count.
             now: the time, in seconds since 1970.
+            known: queues that are counted one by one in any case.
 
         Returns:
             Whether the scan came to its end.
@@ -63,11 +78,28 @@ class Census:
             weight += len(job.body)
             if not job.id.startswith(own):
                 continue
-            (self._delayed if is_delayed(job, now) else self._active)[job.queue] += 1
+            (self._delayed if is_delayed(job, now) else self._active).note(job.queue, known)
         self.step = next_step(self.step, weight)
         self.cursor = cursor
         if int(cursor) != 0:
             return False
-        self.active, self.delayed, self.done = self._active, self._delayed, True
-        self._active, self._delayed = Counter(), Counter()
+        self.active, self.others_active = self._active.queues, self._active.others
+        self.delayed, self.others_delayed = self._delayed.queues, self._delayed.others
+        self.done = True
+        self._begin()
         return True
+
+
+class _Tally:
+    """Jobs by queue, of so many queues."""
+
+    def __init__(self) -> None:
+        self.queues: Counter[bytes] = Counter()
+        self.others = 0
+
+    def note(self, queue: bytes, known: Container[bytes]) -> None:
+        """One more."""
+        if len(self.queues) < MAX_QUEUES or queue in self.queues or queue in known:
+            self.queues[queue] += 1
+        else:
+            self.others += 1

@@ -14,9 +14,13 @@ from typing import Any, NamedTuple
 
 from pydisque.nodes import AVOID
 from pydisque.replies import InfoValue, QueueStats
+from pydisque.watching import load
 
 KEPT = 150
 """Samples of a queue, or of all together, that are kept at most."""
+
+MAX_GONE_NODES = 32
+"""Nodes that do not answer for a queue any more, and whose counters are kept in case they do."""
 
 KEPT_SECONDS = 300.0
 """And for so long. Queues that have their turn now and then keep few, so that very many of them
@@ -101,7 +105,8 @@ class QueueFigures:
         self.import_rate = sum(stats.import_rate for stats in told)
         self._grow(found, now)
         told_now = {node: _Counted(now, s.jobs_in, s.jobs_out) for node, s in found.items()}
-        counted = self._counted | told_now
+        gone = [item for item in self._counted.items() if item[0] not in found]
+        counted = dict(gone[-MAX_GONE_NODES:]) | told_now
         both = [
             (self._counted[node], new) for node, new in counted.items() if node in self._counted
         ]
@@ -111,6 +116,13 @@ class QueueFigures:
         while self.samples and self.samples[0].time < now - KEPT_SECONDS:
             self.samples.popleft()
         self.samples.append(Sample(now, self.len, self.in_rate, self.out_rate))
+
+    @property
+    def load(self) -> float:
+        """How much there is to do in it; also of a queue that was seen only once."""
+        return max(
+            load(self.len, self.jobs_in, self.age), self.len + 60 * (self.in_rate + self.out_rate)
+        )
 
     def _grow(self, found: Mapping[str, QueueStats], now: float) -> None:
         before = [(self._before(node, stats, now), stats) for node, stats in found.items()]
@@ -173,11 +185,23 @@ class NodeFigures:
         return self.info.get(name)
 
 
-def total(samples: Sequence[QueueFigures], now: float) -> Sample:
-    """All queues together."""
+class Rest(NamedTuple):
+    """Queues of which nothing but these sums is kept."""
+
+    queues: int = 0
+    len: int = 0
+    blocked: int = 0
+
+    def plus(self, queue: QueueFigures) -> Rest:
+        """With one more."""
+        return Rest(self.queues + 1, self.len + queue.len, self.blocked + queue.blocked)
+
+
+def total(samples: Sequence[QueueFigures], now: float, rest: Rest = Rest()) -> Sample:  # noqa: B008
+    """All queues together; of the rest the lengths count."""
     return Sample(
         now,
-        sum(queue.len for queue in samples),
+        rest.len + sum(queue.len for queue in samples),
         sum(queue.in_rate for queue in samples),
         sum(queue.out_rate for queue in samples),
     )

@@ -53,6 +53,9 @@ class JobList:
             UnreachableError: all fail; what was seen before is kept.
         """
         asked = self._survey.asked
+        names = {probe.name for probe in asked}
+        self._peeks = {name: peek for name, peek in self._peeks.items() if name in names}
+        self._scans = {name: scan for name, scan in self._scans.items() if name in names}
         queued = self._state == QUEUED
         needed = min(needed, self._most)
         parts = await self._survey.of_each(

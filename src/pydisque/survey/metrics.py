@@ -63,7 +63,8 @@ class SurveyMetrics:
         every = list(queues.values())
         self._foremost.consider([(queue.name, _load(queue)) for queue in every])
         active, delayed = [queue.active for queue in every], [queue.delayed for queue in every]
-        self._counted = _together(active), _together(delayed)
+        others = self._survey.others_counted
+        self._counted = _together(active, others[0]), _together(delayed, others[1])
         self._survey.followed = set(self._foremost.loads)
 
     def _tell_nodes(self, figures: Figures) -> None:
@@ -88,7 +89,7 @@ class SurveyMetrics:
 
     def _tell_system(self, figures: Figures, seen: Sample) -> None:
         survey = self._survey
-        tell_system(figures, len(survey.queues), seen.len, survey.jobs_in, survey.jobs_out)
+        tell_system(figures, survey.queue_count, seen.len, survey.jobs_in, survey.jobs_out)
         active, delayed = self._counted
         figures.gauge(
             "pydisque_active_jobs", "Jobs handed out and not acknowledged, of all queues.", active
@@ -100,10 +101,10 @@ class SurveyMetrics:
         )
 
 
-def _together(known: list[int | None]) -> int | None:
-    """The sum of those that are known; None if none is."""
+def _together(known: list[int | None], others: int) -> int | None:
+    """The sum of those that are known, and of others; None if none is known."""
     counted = [number for number in known if number is not None]
-    return sum(counted) if counted or not known else None
+    return sum(counted, others) if counted or not known else None
 
 
 def _load(queue: QueueFigures) -> float:

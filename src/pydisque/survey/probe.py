@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from redis.exceptions import RedisError
 
 from pydisque.addresses import Address
@@ -35,6 +37,27 @@ class Probe:
         """Where the list of its queues goes on."""
         self.listed = False
         """Whether all of them were listed since the survey last began with them anew."""
+        self._names_listed = 0
+        self._most_listed = 0.0
+
+    def list_anew(self) -> None:
+        """Begin with its queues anew."""
+        self.cursor, self.listed, self._names_listed = 0, False, 0
+
+    async def list_some(self, step: int) -> list[bytes]:
+        """The names of some more queues.
+
+        A list ends after twice as many names as there were queues at its beginning: where queues
+        are made faster than they are listed, it would have no end.
+        """
+        if not self._names_listed:
+            known = self.figures.figure("registered_queues")
+            self._most_listed = 2 * known + step if isinstance(known, int) else inf
+        names: list[bytes]
+        self.cursor, names = await self.client.qscan(self.cursor, step)
+        self._names_listed += max(len(names), 1)
+        self.listed = int(self.cursor) == 0 or self._names_listed > self._most_listed
+        return names
 
     def note(self, failure: RedisError | None) -> None:
         """Keep why it could not be asked, or that it could."""

@@ -2,7 +2,8 @@
 
 A look asks every node for its INFO, some queues for their figures, and goes on a little with the
 count of jobs. The queues are those somebody watches, the busiest ones, and some more in turn; so
-all are seen in the end, however many there are, and what a look costs the nodes is bounded.
+all are seen in the end, however many there are, and what a look costs the nodes is bounded. So is
+what is kept: `MAX_QUEUES` of them, those with most to do, and sums of the rest.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import heapq
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 from redis.exceptions import RedisError
@@ -23,13 +25,19 @@ from pydisque.nodes import AVOID
 from pydisque.replies import QueueStats
 from pydisque.survey.absent import Absent
 from pydisque.survey.census import Census
-from pydisque.survey.figures import KEPT, NodeFigures, QueueFigures, Sample, total
+from pydisque.survey.figures import KEPT, NodeFigures, QueueFigures, Rest, Sample, total
 from pydisque.survey.probe import Probe, in_short
 
 T = TypeVar("T")
 
 FIRST = 10_000
 """Queues that the first look asks for, so that mostly all are seen at once."""
+
+MAX_QUEUES = 10_000
+"""Queues that are kept beside watched and followed ones."""
+
+MAX_NODES = 1000
+"""Nodes that are asked, of those that one tells of."""
 
 BUSIEST = 300
 """Queues that each look asks for as they had most to do."""
@@ -74,33 +82,50 @@ class Survey:
     For one event loop; call `look` again and again, at whatever pace, and `aclose` in the end.
     """
 
-    def __init__(self, nodes: Sequence[str], *, budget: int = 1000, counting: bool = True) -> None:
+    def __init__(
+        self,
+        nodes: Sequence[str],
+        *,
+        budget: int = 1000,
+        counting: bool = True,
+        room: int = MAX_QUEUES,
+    ) -> None:
         """Prepare it; nothing is asked yet.
 
         Args:
             nodes: where nodes are, as for a client; those they know are asked as well.
             budget: how many queues a look asks for beside watched and busy ones.
             counting: whether jobs are counted by state, see `QueueFigures.active`.
+            room: how many queues are kept beside watched and followed ones.
         """
         self._given = parse_addresses(nodes)
         self._absent = Absent(self._given)
         self._budget = budget
         self._counting = counting
+        self._room = room
         self.probes: list[Probe] = []
         """Each node that is known."""
         self.queues: dict[bytes, QueueFigures] = {}
+        """Those with most to do, the one first that was not asked for for the longest time."""
         self.watched: set[bytes] = set()
         """Names of queues that every look asks for; for whoever shows them to set."""
         self.followed: set[bytes] = set()
         """Likewise, for whoever tells of them all the time: there may be some more."""
         self.jobs_in = self.jobs_out = 0
         """Jobs queued, and handed out, of all queues, since this survey began."""
+        self.others_counted: tuple[int, int] = 0, 0
+        """Active and delayed jobs of queues that are not counted one by one."""
         self.samples: deque[Sample] = deque(maxlen=KEPT)
         """All queues together, look by look."""
         self.complete = False
         """Whether every queue was asked for once."""
-        self._swept: set[bytes] = set()
         self._began = time.monotonic()
+        """The time from which on a queue that is new here is taken for a new one."""
+        self._listing_began = self._began
+        self._passed = Rest()
+        """Queues that were let go of since they were last listed from the first one on."""
+        self._rest = Rest()
+        """Likewise in the list before, which came to its end."""
         self._heads: dict[bytes, _Head] = {}
         """Of queues of which the age of the oldest job is known."""
 
@@ -116,6 +141,21 @@ class Survey:
         if any("pydisque_version" in probe.figures.info for probe in found):
             return found[:1]
         return found
+
+    @property
+    def rest(self) -> Rest:
+        """Sums of the queues that are not kept, as they were when they had their turn."""
+        return self._rest if self.complete else self._passed
+
+    @property
+    def queue_count(self) -> int:
+        """How many queues there are, in all."""
+        count = len(self.queues) + self.rest.queues
+        if not self.rest.queues:
+            return count
+        known: list[int | None] = [p.figures.figure("registered_queues") for p in self.asked]
+        most = sum(count if number is None else number for number in known)
+        return max(min(count, most), len(self.queues))
 
     async def look(self) -> None:
         """See how it is now.
@@ -140,11 +180,13 @@ class Survey:
         wanted = [*self.watched, *self.followed, *self._busiest()]
         names, are_last = await self._next_names(asked)
         await self._see(asked, list(dict.fromkeys([*wanted, *names])))
-        self.complete |= are_last
+        self._make_room()
+        if are_last:
+            self._end_list()
         if self._counting:
             await asyncio.gather(*(self._count(probe) for probe in asked))
             self._tell_counts(asked)
-        self.samples.append(total(list(self.queues.values()), time.monotonic()))
+        self.samples.append(total(list(self.queues.values()), time.monotonic(), self.rest))
 
     async def everywhere(self, question: Callable[[AsyncClient], Any]) -> list[Any]:
         """What all nodes answer whose queues count; an error is in place of its answer."""
@@ -219,7 +261,8 @@ class Survey:
     async def _take_over(self, told: Probe, hello: list[Any], known: dict[str, Probe]) -> None:
         found: dict[str, Probe] = {}
         by_id = {probe.figures.id: probe for probe in known.values() if probe.figures.id}
-        for node_id, host, port, priority in (map(bytes.decode, entry) for entry in hello[2:]):
+        entries = hello[2 : 2 + MAX_NODES]
+        for node_id, host, port, priority in (map(bytes.decode, entry) for entry in entries):
             if node_id == hello[1].decode():
                 probe = told
             else:
@@ -254,37 +297,51 @@ class Survey:
     async def _next_names(self, asked: list[Probe]) -> tuple[list[bytes], bool]:
         """Some queues, so that all have their turn, and whether all have had it with these.
 
-        Those that are gone are forgotten.
+        They are those that are listed and not known, and those known that were not asked for for
+        the longest time: one that is gone is forgotten then.
         """
-        room = (self._budget if self.samples else FIRST) // len(asked)
-        names: list[bytes] = []
+        turns = self._budget if self.samples else FIRST
+        kept = turns // 10 if self.samples else 0  # turns for those known, however many are new
+        room = (turns - kept) // len(asked)
+        listed: list[bytes] = []
         try:
             for probe in asked:
-                names += await self._names_of(probe, room)
-        except RedisError:  # what was not listed may be there all the same
+                listed += await self._names_of(probe, room)
+        except RedisError:
             self._list_anew()
-            return names, False
-        self._swept.update(names)
-        are_last = all(probe.listed for probe in asked)
-        if are_last:
-            for name in self.queues.keys() - self._swept:
-                del self.queues[name]
-            self._list_anew()
-        return names, are_last
+        new = [name for name in dict.fromkeys(listed) if name not in self.queues]
+        known = islice(self.queues, max(turns - len(new), 0))
+        return [*new, *known], all(probe.listed for probe in asked)
 
     def _list_anew(self) -> None:
-        self._swept = set()
+        self._passed = Rest()
+        self._listing_began = time.monotonic()
         for probe in self.probes:
-            probe.cursor, probe.listed = 0, False
+            probe.list_anew()
+
+    def _end_list(self) -> None:
+        self._rest, self.complete = self._passed, True
+        self._list_anew()
 
     async def _names_of(self, probe: Probe, room: int) -> list[bytes]:
         found: list[bytes] = []
         step = min(PAGE, room)
         while len(found) < room and not probe.listed:
-            probe.cursor, names = await probe.client.qscan(probe.cursor, step)
-            found += names
-            probe.listed = int(probe.cursor) == 0
+            found += await probe.list_some(step)
         return found
+
+    def _make_room(self) -> None:
+        """Keep no more queues than are to be kept: those with most to do, and of equals the old."""
+        wanted = self.watched | self.followed
+        others = [queue for queue in self.queues.values() if queue.name not in wanted]
+        excess = len(others) - self._room
+        if excess <= 0:
+            return
+        for queue in heapq.nsmallest(excess, others, key=_worth):
+            del self.queues[queue.name]
+            self._passed = self._passed.plus(queue)
+        # What comes again may have been here before, and its jobs were counted then.
+        self._began = self._listing_began
 
     async def _see(self, asked: list[Probe], names: list[bytes]) -> None:
         for at in range(0, len(names), PAGE):
@@ -306,9 +363,8 @@ class Survey:
                     self.queues.pop(name, None)
 
     def _take(self, name: bytes, found: dict[str, QueueStats], now: float) -> None:
-        queue = self.queues.get(name)
-        if queue is None:
-            queue = self.queues[name] = QueueFigures(name, self._began)
+        queue = self.queues.pop(name, None) or QueueFigures(name, self._began)
+        self.queues[name] = queue  # behind all that were not asked for now
         queue.see(found, now)
         self.jobs_in += queue.new_in
         self.jobs_out += queue.new_out
@@ -363,15 +419,24 @@ class Survey:
             except RedisError:
                 probe.census = Census()
                 return
-            if census.take(cursor, jobs, own, time.time()):
+            if census.take(cursor, jobs, own, time.time(), self.queues):
                 return
 
     def _tell_counts(self, asked: list[Probe]) -> None:
         if not all(probe.census.done for probe in asked):
             return
+        censuses = [probe.census for probe in asked]
+        self.others_counted = (
+            sum(census.others_active for census in censuses),
+            sum(census.others_delayed for census in censuses),
+        )
         for name, queue in self.queues.items():
             queue.active = sum(probe.census.active[name] for probe in asked)
             queue.delayed = sum(probe.census.delayed[name] for probe in asked)
+
+
+def _worth(queue: QueueFigures) -> tuple[float, float]:
+    return queue.load, -queue.samples[0].time
 
 
 def _teller(probe: Probe) -> str:

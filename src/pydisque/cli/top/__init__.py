@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +96,7 @@ async def _seen(nodes: tuple[str, ...], state: State, limit: int) -> list[QueueF
     from pydisque.cli.top.model import Scene, chosen_queues  # noqa: PLC0415
     from pydisque.survey import Survey  # noqa: PLC0415
 
-    survey, started = Survey(nodes), time.monotonic()
+    survey, started = Survey(nodes, room=sys.maxsize), time.monotonic()  # to choose among all
     try:
         while not survey.complete:
             await survey.look()

@@ -197,7 +197,7 @@ class _Live:
     def _take_in(self) -> None:
         survey, scene = self._survey, self._scene
         scene.queues, scene.nodes, scene.samples = survey.queues, survey.nodes, survey.samples
-        scene.complete = survey.complete
+        scene.complete, scene.others = survey.complete, survey.queue_count - len(survey.queues)
         scene.renew()
         if self._jobs is not None and self._looks_at_jobs():
             known = self._jobs.complete or self._jobs.jobs

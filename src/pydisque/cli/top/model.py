@@ -28,6 +28,8 @@ class Scene:
     """All that is known now and may be shown."""
 
     queues: Mapping[bytes, QueueFigures] = field(default_factory=dict)
+    others: int = 0
+    """How many there are beside them, of which only sums are known."""
     nodes: Sequence[NodeFigures] = ()
     samples: Sequence[Sample] = ()
     complete: bool = True

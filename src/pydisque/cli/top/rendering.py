@@ -162,7 +162,7 @@ def _title(scene: Scene) -> Text:
     if failed:
         line.append(f", {failed} failed", "red")
     some = "" if scene.complete else " so far"
-    line.append(f"  {number(len(scene.queues), 'queue')}{some}")
+    line.append(f"  {number(len(scene.queues) + scene.others, 'queue')}{some}")
     if scene.samples:
         line.append(f"  {number(scene.samples[-1].len, 'job')} queued")
     return line
