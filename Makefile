@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # More processes than cores: tests of processes mostly wait for them.
 PYTEST ?= $(BIN)/python -m pytest -n 4
 
-.PHONY: help demo test lint format types unit snapshots bench bench-valkey bench-looking bench-workers bench-celery bench-dashboard fuzz chaos chaos-workers chaos-valkey soak greedy docs screenshots clean
+.PHONY: help demo test lint format types unit lowest matrix snapshots bench bench-valkey bench-looking bench-workers bench-celery bench-dashboard fuzz chaos chaos-workers chaos-valkey soak greedy docs screenshots clean
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
@@ -36,6 +36,39 @@ types: $(VENV)/.dev  ## mypy strict, and pyright on the public API
 
 unit: $(VENV)/.dev  ## the tests alone
 	$(PYTEST)
+
+# Environments beside .venv, made by uv: the lowest versions that pyproject.toml allows, and the newest on other Pythons.
+# Pythons that are not installed, by pyenv or in the PATH, are left out.
+MATRIX := .venv-matrix
+UV := $(MATRIX)/uv/bin/uv
+TESTED := $(foreach extra,celery dashboard django metrics otel reload test valkey,--extra $(extra))
+python_of = $(firstword $(wildcard $(HOME)/.pyenv/versions/$(1).*/bin/python) $(shell command -v python$(1)))
+OTHERS := $(foreach version,3.12 3.13 3.14,$(if $(call python_of,$(version)),$(version)))
+
+$(UV):
+	$(PYTHON) -m venv $(MATRIX)/uv
+	$(MATRIX)/uv/bin/python -m pip install --quiet uv
+	@touch $@
+
+$(MATRIX)/lowest/.made: pyproject.toml $(UV)
+	$(UV) venv --quiet --clear --python "$$(command -v $(PYTHON))" $(@D)
+	$(UV) pip install --quiet --python $(@D) --resolution lowest-direct $(TESTED) --requirements pyproject.toml
+	$(UV) pip install --quiet --python $(@D) --no-deps --editable .
+	@touch $@
+
+$(MATRIX)/%/.made: pyproject.toml $(UV)
+	$(UV) venv --quiet --clear --python $(call python_of,$*) $(@D)
+	$(UV) pip install --quiet --python $(@D) $(TESTED) --requirements pyproject.toml
+	$(UV) pip install --quiet --python $(@D) --no-deps --editable .
+	@touch $@
+
+lowest: $(MATRIX)/lowest/.made  ## the tests with the lowest versions of all dependencies; OPTIONS="-n 2 tests/unit"
+	$(MATRIX)/lowest/bin/python -m pytest -n 4 $(OPTIONS)
+
+matrix: lowest $(OTHERS:%=matrix-%)  ## lowest, and the tests on the Pythons from 3.12 that are installed; OPTIONS likewise
+
+matrix-%: $(MATRIX)/%/.made
+	$(MATRIX)/$*/bin/python -m pytest -n 4 $(OPTIONS)
 
 snapshots: $(VENV)/.dev  ## what the commands write, written down anew in tests/snapshots after a change that is meant
 	PYDISQUE_TEST_SNAPSHOTS=write $(BIN)/python -m pytest -q tests/integration/test_cli_snapshots.py
@@ -98,4 +131,4 @@ format: $(VENV)/.dev  ## rewrite the sources in the project's style
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(RIVALS) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(RIVALS) $(MATRIX) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -242,6 +242,7 @@ def alike(text: str, known: dict[str, str], typed: str) -> str:
     if typed == "jobs":  # come in no order
         head, *rows = text.splitlines(keepends=True)
         text = head + "".join(sorted(rows, key=lambda row: row[len(NOBODY) :]))
+    text = text.replace(" -h' for help.", " --help' for help.")  # Click before 8.4
     text = re.sub(r"(?<=127\.0\.0\.1  )\d+", "77110", text)
     text = re.sub(r"(D-)[0-9a-f]{8}-[A-Za-z0-9+/]{24}(-[0-9a-f]{4})", count, text)
     text = re.sub(r"()\b[0-9a-f]{40}\b()", count, text)

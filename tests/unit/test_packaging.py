@@ -96,3 +96,16 @@ def test_the_page_on_pypi_has_no_relative_links():
     assert len(files) > 20
     assert [name for name in files if not (ROOT / name.partition("#")[0]).exists()] == []
     assert not re.search(r"!\[|<img|\]\[|^\[.+\]:", readme, re.MULTILINE)  # not substituted
+
+
+def test_a_package_has_one_floor():
+    """What several extras need has the same lowest version in each, so `make lowest` tests it."""
+    lists = [PROJECT["project"]["dependencies"]]
+    lists += PROJECT["project"]["optional-dependencies"].values()
+    floors: dict[str, set[str]] = {}
+    for requirement in [each for names in lists for each in names]:
+        name = re.split(r"[\[<>=]", requirement)[0]
+        floors.setdefault(name, set()).add(requirement)
+    assert [sorted(several) for several in floors.values() if len(several) > 1] == []
+    bounded = {name for name, [only] in floors.items() if ">=" in only}
+    assert set(floors) - bounded == {"mkdocs"}
