@@ -9,6 +9,7 @@ import time
 from celery import Celery
 from celery.exceptions import Reject
 from kombu import Exchange, Queue
+from kombu.common import Broadcast
 
 app = Celery("celery_app", broker=os.environ["BROKER_URL"], backend="rpc://")
 app.conf.update(
@@ -25,6 +26,8 @@ app.conf.update(
         Queue("ranked", max_priority=9),
         Queue("bound", Exchange("dir", "direct"), routing_key="k"),
         Queue("topical", Exchange("top", "topic"), routing_key="log.#"),
+        Broadcast("orders"),
+        Broadcast("news", exchange=Exchange("news", "fanout", durable=False)),
     ],
     task_default_queue="celery",
     worker_prefetch_multiplier=int(os.environ.get("PREFETCH", "4")),

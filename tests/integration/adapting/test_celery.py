@@ -201,6 +201,28 @@ def test_a_task_that_no_queue_gets_is_refused(program):
         program.count.apply_async((1,), exchange="nowhere", routing_key="k")
 
 
+def test_a_task_is_refused_whatever_its_delivery_mode(program):
+    """Programs set task_default_delivery_mode for the speed of another broker."""
+    program.app.conf.task_default_delivery_mode = "transient"
+    with pytest.raises(OperationalError, match="NO_ROUTE"):
+        program.count.apply_async((1,), exchange="dir", routing_key="other", delivery_mode=1)
+
+
+def test_a_broadcast_reaches_all_workers_or_is_refused(program, work, noted, caplog):
+    """One to an exchange that is not durable may be dropped, which the log says."""
+    with pytest.raises(OperationalError, match="'orders'"):
+        program.count.apply_async((1,), queue="orders")
+    with caplog.at_level("INFO", "pydisque.adapters.kombu"):
+        for _ in range(2):
+            program.count.apply_async((2,), queue="news")
+    assert len([text for text in caplog.messages if "'news'" in text]) == 1
+    workers = [work("-c", "1", "--pool", "solo", "-n", name) for name in ("a@x", "b@x")]
+    until(lambda: all(worker.says("ready") for worker in workers))
+    program.count.apply_async((3,), queue="orders")
+    program.count.apply_async((4,), queue="news")
+    assert sorted(noted(4)) == ["count 3", "count 3", "count 4", "count 4"]
+
+
 def test_a_program_with_another_broker_declares_nothing_here(program, disque_client):
     """The queues of each app are declared at its own broker."""
     other = Celery("other", broker="disque://127.0.0.1:1/", set_as_current=False)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kombu.common import Broadcast
@@ -15,18 +15,23 @@ from kombu.common import Broadcast
 from pydisque.adapters.kombu.wire import nodes_of_connection
 
 
-def configured_queues(nodes: Sequence[str], exchange: str) -> list[Any]:
-    """The queues that the configurations of apps on these nodes bind to an exchange.
+def configured(nodes: Sequence[str], exchange: str) -> list[Any]:
+    """What the configurations of apps on these nodes declare of an exchange: queues.
 
     So a producer knows the bindings of its own ``task_queues`` before a worker has declared them.
-    A `Broadcast` is left out: each of its consumers declares a queue of its own.
+    Of a `Broadcast` only the exchange: each of its consumers declares a queue of its own.
     """
     return [
-        queue
+        queue.exchange if isinstance(queue, Broadcast) else queue
         for app in _apps(set(nodes))
         for queue in app.amqp.queues.values()
-        if exchange in _exchanges_of(queue) and not isinstance(queue, Broadcast)
+        if exchange in _exchanges_of(queue)
     ]
+
+
+def is_task(message: Mapping[str, Any]) -> bool:
+    """Whether a message is a task, by the headers of version 2 of Celery's protocol."""
+    return "task" in (message.get("headers") or {})
 
 
 def in_a_task() -> bool:

@@ -18,7 +18,7 @@ from kombu.transport import virtual
 from kombu.transport.base import to_rabbitmq_queue_arguments
 
 from pydisque.adapters.kombu.bindings import Binding, Bindings, BindingsError
-from pydisque.adapters.kombu.celery_apps import configured_queues, in_a_task
+from pydisque.adapters.kombu.celery_apps import configured, in_a_task, is_task
 from pydisque.adapters.kombu.intake import Intake
 from pydisque.adapters.kombu.wire import (
     decode,
@@ -159,6 +159,7 @@ class Channel(_Base):
         self, message: dict[str, Any], exchange: str, routing_key: str
     ) -> dict[str, int | None]:
         """The queues a message goes to, and how long it lives there."""
+        self._declare_configured(exchange)
         certainly = self._is_persistent(message, exchange)
         tried: list[str] = []
         name: str | None = exchange
@@ -171,6 +172,7 @@ class Channel(_Base):
             return {self.deadletter_queue: None}
         if certainly:
             raise _no_route(exchange, routing_key)
+        self._log_drop(exchange, routing_key)
         return {}
 
     def _bound(self, exchange: str, routing_key: str, *, certainly: bool) -> dict[str, int | None]:
@@ -185,10 +187,12 @@ class Channel(_Base):
     def _is_persistent(self, message: dict[str, Any], exchange: str) -> bool:
         """Whether a message must not be dropped: neither it nor its exchange is transient.
 
-        Events of Celery are transient messages; remote control has transient exchanges.
+        Events of Celery are transient messages; remote control has transient exchanges. A task is
+        never dropped for its delivery mode, which whole programs set for another broker's speed.
         """
         transient = message["properties"].get("delivery_mode") == TRANSIENT
-        return not transient and self._exchange(exchange).get("durable", True)
+        durable: bool = self._exchange(exchange).get("durable", True)
+        return durable and (not transient or is_task(message))
 
     def _alternate(self, exchange: str) -> str | None:
         """The exchange for messages that no queue of this one gets, as RabbitMQ has it."""
@@ -201,13 +205,19 @@ class Channel(_Base):
         declared: dict[str, Any] = self.state.exchanges.get(exchange, {})
         return declared
 
+    def _log_drop(self, exchange: str, routing_key: str) -> None:
+        if exchange not in self.connection.dropping:
+            self.connection.dropping.add(exchange)
+            text = "transient message to exchange %r by routing key %r dropped: no queue is bound"
+            logger.info(text, exchange, routing_key)
+
     def _declare_configured(self, exchange: str) -> None:
-        """Declare the queues that the program's configuration binds to an exchange, once."""
+        """Declare what the program's configuration binds to an exchange, once."""
         transport = self.connection
-        if exchange in transport.configured:
+        if not exchange or exchange in transport.configured:
             return
-        for queue in configured_queues(transport.nodes, exchange):
-            queue(self).declare()
+        for entity in configured(transport.nodes, exchange):
+            entity(self).declare()
         transport.configured.add(exchange)
 
     def _put(self, queue: str, message: dict[str, Any], life: int | None = None) -> None:
@@ -475,7 +485,7 @@ def _no_route(exchange: str, routing_key: str) -> ChannelError:
         return _error("NO_ROUTE", "the default exchange needs the name of a queue", "312")
     what = (
         f"no queue is bound to exchange {exchange!r} by routing key {routing_key!r}: declare one "
-        "in task_queues, or publish it with delivery_mode=1 (transient) if it may be dropped"
+        "in task_queues, or the exchange with durable=False if messages may be dropped"
     )
     return _error("NO_ROUTE", what, "312")
 

@@ -61,6 +61,8 @@ class Transport(_Base):
         """Queues that live as long as their consumers, and the lives of their messages."""
         self.configured: set[str] = set()
         """Exchanges for which the queues of the program's configuration are declared."""
+        self.dropping: set[str] = set()
+        """Exchanges for which the log has said that messages are dropped."""
         self._pid = os.getpid()
         self._engine: Engine | None = None
         self._recording = False
