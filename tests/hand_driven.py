@@ -185,6 +185,9 @@ class Client(Session):
     def block(self, milliseconds: int) -> None:
         self.blocked = True
 
+    def time_out(self, milliseconds: int) -> None:
+        """It waits until the test ends it."""
+
     def unblock(self, reply: bytes) -> None:
         self.blocked = False
         self.send(reply)

@@ -174,6 +174,12 @@ class Connection(Session, asyncio.Protocol):
         if milliseconds:
             self._timer = self._loop.call_later(milliseconds / 1000, self._wait_over)
 
+    def time_out(self, milliseconds: int) -> None:
+        """Let the blocked command end without a job after this long, counted from now."""
+        if self._timer:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(milliseconds / 1000, self._wait_over)
+
     def unblock(self, reply: bytes) -> None:
         """Answer the blocked command and go on with the client's next one."""
         self._end_wait()

@@ -183,6 +183,10 @@ class Session(ABC):
         """Let no further command of this client run until `unblock`, or for that long (0: ever)."""
 
     @abstractmethod
+    def time_out(self, milliseconds: int) -> None:
+        """Let the blocked command end without a job after this long, counted from now."""
+
+    @abstractmethod
     def unblock(self, reply: bytes) -> None:
         """Answer the blocked command and go on with the client's next one."""
 
@@ -291,6 +295,8 @@ class Node:
         limit = config.number("maxmemory")
         self.memory_high = limit // 100 * 75 - BASE_MEMORY
         self.memory_full = limit // 100 * 95 - BASE_MEMORY if limit else sys.maxsize
+        if not isinstance(self.store, LocalStore):  # jobs take no memory of this node
+            self.memory_high = self.memory_full = sys.maxsize
         self.check_guard()
 
     def check_guard(self) -> None:
@@ -368,6 +374,9 @@ class Node:
     ) -> None:
         """Let a client wait for jobs that may come, and stand in line if they do not.
 
+        Its timeout starts once the store has none; a store that returns nothing is given
+        `store-timeout` more.
+
         Args:
             session: the client's.
             queues: where they are from.
@@ -375,7 +384,7 @@ class Node:
             timeout: milliseconds that it waits, 0 for ever.
             counters: whether it wants to hear how often they failed.
         """
-        session.block(timeout)
+        session.block(timeout and timeout + self.config.number("store-timeout") * 1000)
         session.counters = counters
         session.asked = jobs
 
@@ -393,6 +402,8 @@ class Node:
             else:
                 session.asked = None
                 self.waiting.add(session, queues)
+                if timeout:
+                    session.time_out(timeout)
 
         def failed(error: DisqueError) -> None:
             if session.asked is jobs:

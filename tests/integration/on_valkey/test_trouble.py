@@ -72,6 +72,53 @@ def test_a_stopped_valkey_stops_no_node(own, nodes, connect, shards):
     assert asking.read()[0][2] in (b"x", b"y", b"z")
 
 
+def counted(peer, queue):
+    """Jobs in and jobs out, as QSTAT has them."""
+    told = peer.ask("QSTAT", queue)
+    fields = dict(zip(told[::2], told[1::2], strict=True))
+    return fields[b"jobs-in"], fields[b"jobs-out"]
+
+
+@pytest.mark.parametrize("queues", [("q",), ("q", "other")])
+def test_a_timeout_starts_once_there_is_no_job(own, nodes, connect, queues):
+    """A Valkey that takes longer than a GETJOB's TIMEOUT still returns the job that is queued; from
+    an empty queue nothing comes once the timeout is over."""
+    [node] = nodes(f"{own.url}?shards=64")
+    peer, consumer = connect(node), connect(node)
+    job = peer.ask("ADDJOB", "q", "x", 0)
+    own.signal(signal.SIGSTOP)
+    try:
+        consumer.send("GETJOB", "TIMEOUT", 1, "FROM", *queues)
+        until(lambda: any("b" in client["flags"] for client in clients(peer)))
+        time.sleep(0.05)  # longer than its timeout
+    finally:
+        own.signal(signal.SIGCONT)
+    assert consumer.read() == [[b"q", job, b"x"]]
+    assert consumer.ask("GETJOB", "TIMEOUT", 1, "FROM", *queues) is None
+    assert counted(peer, "q") == (1, 1)
+
+
+def test_a_timeout_ends_also_when_valkey_says_nothing(own, nodes, connect):
+    """A GETJOB with a timeout ends a while after it, though Valkey is stopped."""
+    [node] = nodes(own.url, **{"store-timeout": 1})
+    consumer = connect(node)
+    own.signal(signal.SIGSTOP)
+    try:
+        consumer.send("GETJOB", "TIMEOUT", 500, "FROM", "q")
+        assert consumer.read() is None
+    finally:
+        own.signal(signal.SIGCONT)
+
+
+def test_the_limit_of_the_nodes_memory_is_without_effect(own, nodes, connect):
+    """Jobs take Valkey's memory, so `maxmemory` of a node refuses none."""
+    [node] = nodes(own.url)
+    peer = connect(node)
+    assert peer.ask("CONFIG", "SET", "maxmemory", "1mb") == b"OK"
+    job = peer.ask("ADDJOB", "q", "x", 0)
+    assert peer.ask("GETJOB", "FROM", "q") == [[b"q", job, b"x"]]
+
+
 @pytest.mark.parametrize("queues", [("q",), ("q", "other")])
 def test_what_nobody_is_there_for_goes_back(own, nodes, connect, queues):
     """A client that goes while Valkey is asked for its job was never given it."""
@@ -90,6 +137,7 @@ def test_what_nobody_is_there_for_goes_back(own, nodes, connect, queues):
     assert peer.ask("GETJOB", "WITHCOUNTERS", "FROM", "q") == [
         [b"q", job, b"x", b"nacks", 0, b"additional-deliveries", 0]
     ]
+    assert counted(peer, "q") == (1, 1)
 
 
 @pytest.mark.parametrize("shards", [1, 64])

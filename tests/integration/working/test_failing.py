@@ -37,6 +37,7 @@ def break_loop(worker: Worker) -> None:
 
 def break_processes(worker: Worker) -> None:
     """Let no process be started again, and end those that there are."""
+
     def fail(*args):
         raise BlockingIOError("no more processes")
 
@@ -154,6 +155,7 @@ def test_tasks_that_a_handler_cancels(server, client):
 @pytest.mark.parametrize("executor", ["threads", "asyncio"])
 def test_a_backoff_of_an_app_that_fails(server, client, notes, executor, caplog):
     """Retry(inf) and a backoff that exits are failures as others are; the worker goes on."""
+
     class Exits(Backoff):
         def pause(self, failures, jitter):
             raise SystemExit

@@ -1,7 +1,8 @@
 """One connection to a Valkey server: requests go out in order, and so do their replies come in.
 
 Speaks RESP3, so that what is published comes on the same connection, at its place among the
-replies. A server that says nothing although something is asked is given up. Knows nothing of jobs.
+replies. A server is given up when it neither takes nor sends a byte although something is asked;
+one that is busy with a large request or reply is not. Knows nothing of jobs.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from pydisque.node.valkey.place import Place, written
 
 KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}
 """A connection on which nothing is asked is found out within some ten seconds when it is dead."""
+
+LOOK = 1.0
+"""Seconds between two looks whether a connection hangs."""
 
 logger = logging.getLogger("pydisque.node")
 
@@ -107,6 +111,10 @@ class Line(asyncio.Protocol):
         self._published = published
         self.lost = lost
         self._why = "it hung up"
+        self._written = self._sent = 0  # bytes, for the transport and by it
+        self._progress = 0.0  # when a byte came, or was known to have gone
+        self.suspected = False
+        """Whether it was nearly silent for too long when that was last looked at."""
 
     def __str__(self) -> str:
         return written(*self.address)
@@ -126,6 +134,7 @@ class Line(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Give out the replies that these bytes complete."""
         reader, waiting = self._reader, self._waiting
+        self._progress = self._loop.time()
         try:
             reader.feed(data)
             while (reply := reader.gets()) is not False:
@@ -161,7 +170,9 @@ class Line(asyncio.Protocol):
             done(LineLostError(self._why, sent=False))
             return
         self._waiting.append((done, self._loop.time()))
-        self._transport.write(hiredis.pack_command(tuple(words)))
+        data = hiredis.pack_command(tuple(words))
+        self._written += len(data)
+        self._transport.write(data)
 
     async def exchange(self, *words: Any) -> Any:
         """Send a command and wait for its reply.
@@ -184,8 +195,22 @@ class Line(asyncio.Protocol):
         return await future
 
     def silent_for(self) -> float:
-        """Seconds for which the oldest request has gone without a reply."""
-        return self._loop.time() - self._waiting[0][1] if self._waiting else 0.0
+        """Seconds for which the oldest request has gone without a byte either way."""
+        now = self._loop.time()
+        sent = self._written - self._transport.get_write_buffer_size()
+        if sent > self._sent:
+            self._sent, self._progress = sent, now
+        return now - max(self._waiting[0][1], self._progress) if self._waiting else 0.0
+
+    def is_hung(self, seconds: float) -> bool:
+        """Whether it was silent for so long, as of two looks at least.
+
+        One look is not enough: this process may have been busy, and the reply has come.
+        """
+        silent = self.silent_for()
+        is_hung = self.suspected and silent > seconds
+        self.suspected = silent > seconds - LOOK
+        return is_hung
 
     def abort(self, why: str) -> None:
         """Give the connection up."""

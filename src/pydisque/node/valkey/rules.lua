@@ -275,9 +275,11 @@ local function find(id)
   return job
 end
 
--- Put an active job into its queue; why: "nack", "uncounted" or nil.
+-- Put an active job into its queue; why: "nack", "uncounted", "undelivered" or nil. A job that nobody got counts as
+-- if it had never left.
 local function queue_again(job, why)
-  local q = queue(job.queue)
+  local q, undelivered = queue(job.queue), why == "undelivered"
+  if undelivered then why = "uncounted" end
   local id = job.id
   local c
   if why == "nack" or not (job.unqueued or why == "uncounted") or job.counted == 1 then
@@ -297,7 +299,8 @@ local function queue_again(job, why)
   low = min(low, ends)
   call("ZADD", q.key, job.seq * 2 + counted, id)
   call("ZADD", T .. ":timer", ending(job, QUEUED, counted), id)
-  q.into, q.atime, q.dirty, q.fresh = q.into + 1, now, true, q.fresh + 1
+  if undelivered then q.out = max(0, q.out - 1) else q.into = q.into + 1 end
+  q.atime, q.dirty, q.fresh = now, true, q.fresh + 1
   flag(q, AWAITED, false)
 end
 

@@ -371,7 +371,7 @@ class System:
         """Give up the connections on which something is asked and nothing said."""
         seconds = [copies.line for copies in self._copies.values()]
         for line in [*self.lines.values(), *seconds]:
-            if line and line.silent_for() > self.patience:
+            if line and line.is_hung(self.patience):
                 line.abort(f"it says nothing for {self.patience:g} seconds")
 
     async def look_at_replicas(self) -> None:

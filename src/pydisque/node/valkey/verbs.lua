@@ -344,7 +344,7 @@ function verbs.give_back(p)
     local last = job and (job.kind == ACTIVE_LAST or job.kind == UNQUEUED_LAST)
     local qtime = job and (last and counts(job.id).qtime or job.active and job.time or 0)
     if job and job.kind ~= QUEUED and qtime == tonumber(argv[i + 1]) then
-      queue_again(job, "uncounted")
+      queue_again(job, "undelivered")
       done = done + 1
     end
   end
