@@ -50,6 +50,11 @@ class Address:
         return replace(self, host=host, port=port, path=None)
 
     @property
+    def is_usable(self) -> bool:
+        """Whether a client can be given it; a node may tell of any host and port."""
+        return self.path is not None or (is_host(self.host) and 0 < self.port < 65536)
+
+    @property
     def exposure(self) -> int:
         """Where clear text can be read: 0 in the kernel, 1 on this machine, 2 beyond it.
 
@@ -67,9 +72,12 @@ def _is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
+_LONGEST_HOST = 255
+
+
 def is_host(text: str) -> bool:
     """Whether a text can be a host's name or number: no blanks, escapes or parts of a URL."""
-    return bool(text) and text.isprintable() and not any(c in text for c in "/@?# []")
+    return 0 < len(text) <= _LONGEST_HOST and text.isprintable() and not any(c in text for c in "/@?#, []")
 
 
 def parse_addresses(nodes: str | Iterable[str]) -> list[Address]:

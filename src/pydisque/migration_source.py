@@ -130,8 +130,11 @@ class Source:
             self._same |= {other_id for other_id, *_ in others}
             return
         for other_id, host, port, _ in others:
-            if host and int(port):
-                yield address.elsewhere(host.decode(), int(port)), other_id
+            other = address.elsewhere(host.decode(), int(port))
+            if other.is_usable:
+                yield other, other_id
+            else:
+                self._silent[other] = other_id, f"{other}: no host and port"
 
     def __enter__(self) -> Self:
         return self

@@ -172,6 +172,28 @@ def test_a_part_of_a_cluster(command):
     assert done.code in (0, 1)
 
 
+@pytest.mark.parametrize(
+    ("host", "port"),
+    [
+        ("", 7711), ("a b", 1), ("\x1b[2J", 1), ("[::1", 1), ("x/y", 1), ("u@h", 1), ("a,b", 1),
+        ("a?b", 1), ("a\nb", 1), ("\0", 1), ("127.0.0.1", 0), ("a" * 70_000, 1), ("é", 1),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("command", sorted(ASKING.keys() - ENDLESS - {"ping"}))
+def test_a_fellow_whose_address_is_none(command, host, port):
+    """Whatever a node tells of another, that one is told to be missing, and the command goes on."""
+    none, nothing = b"*-1\r\n", array(bulk(b"0"), array())
+    answers = {"JSCAN": nothing, "QSCAN": nothing, "QPEEK": array(), "QSTAT": none, "SHOW": none}
+    with FakeNode(INFO=bulk(b"# Server\r\n"), PAUSE=b"+all\r\n", **answers) as node:
+        node.others = [("b" * 40, host, port, 1)]
+        done = run([node.address], *words(command))
+    assert "\x1b" not in done.text + done.err
+    assert len(done.text + done.err) < 2000 or command == "hello"
+    if command in WHOLE:
+        assert done.code == 1
+        assert done.err.startswith("not asked: ")
+
+
 @pytest.mark.parametrize("priority", [1, 10, 100])
 def test_what_the_others_know(priority):
     """Of a cluster a node of which is gone, what the others have is told, and exit code 1: also

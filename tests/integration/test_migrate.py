@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from fake_node import FakeNode, bulk
 from pydisque.addresses import parse_addresses
 from pydisque.client import Client
 from pydisque.errors import ConnectionLostError, OOMError
@@ -490,6 +491,15 @@ def test_a_source_node_that_is_down(target, queue):
     assert re.fullmatch(
         rf"not asked, and its jobs are not moved: 127.0.0.1:{gone}: .*refused.*\n", result.stderr
     )
+
+
+@pytest.mark.parametrize(("host", "port"), [("", 7711), ("a b", 7711), ("127.0.0.1", 0)])
+def test_a_source_node_without_an_address(host, port):
+    """A node of which another tells no host and port is told as one that could not be asked."""
+    with FakeNode(INFO=bulk(b"# Server\r\n")) as node:
+        node.others = [("b" * 40, host, port, 1)]
+        with Source(parse_addresses(node.address)) as source:
+            assert source.silent == [f"{host}:{port}: no host and port"]
 
 
 def test_a_cluster_without_one_of_its_nodes(target, queue):

@@ -25,6 +25,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 # Seconds after which a command that no node answers is given up.
 DEADLINE = 3.0
 
+# Letters of an address that is none.
+LONGEST_ADDRESS = 300
+
 # Errors are told once, by us.
 SILENT = logging.NullHandler()
 
@@ -104,11 +107,24 @@ def every_node(
         clients = {
             str(other): stack.enter_context(asking((other.url,), discover=False))
             for other in others
+            if other.is_usable
         }
+        _tell_unusable(others)
         reached = _reached(clients)
-        if whole and len(reached) < len(clients):
+        if whole and len(reached) < len(others):
             click.get_current_context().meta[INCOMPLETE] = True
         yield [first, *reached]
+
+
+def _tell_unusable(others: list[Address]) -> None:
+    for other in others:
+        if not other.is_usable:
+            click.echo(f"not asked: {in_short(other)}: no host and port", err=True)
+
+
+def in_short(address: Address) -> str:
+    """An address that a node told of, which may be anything."""
+    return shown(words.truncate(str(address), LONGEST_ADDRESS))
 
 
 def _reached(clients: dict[str, Client]) -> list[Client]:

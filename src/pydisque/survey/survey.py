@@ -27,6 +27,7 @@ from pydisque.survey.absent import Absent
 from pydisque.survey.census import Census
 from pydisque.survey.figures import KEPT, NodeFigures, QueueFigures, Rest, Sample, total
 from pydisque.survey.probe import Probe, in_short
+from pydisque.words import shown, truncate
 
 T = TypeVar("T")
 
@@ -38,6 +39,11 @@ MAX_QUEUES = 10_000
 
 MAX_NODES = 1000
 """Nodes that are asked, of those that one tells of."""
+
+LONGEST_ADDRESS = 300
+"""Letters of the address of a node that cannot be asked there."""
+
+NO_ADDRESS = "what other nodes tell of it is no host and port"
 
 BUSIEST = 300
 """Queues that each look asks for as they had most to do."""
@@ -105,6 +111,8 @@ class Survey:
         self._room = room
         self.probes: list[Probe] = []
         """Each node that is known."""
+        self._unusable: list[NodeFigures] = []
+        """Nodes of which others tell no address that could be used."""
         self.queues: dict[bytes, QueueFigures] = {}
         """Those with most to do, the one first that was not asked for for the longest time."""
         self.watched: set[bytes] = set()
@@ -132,7 +140,8 @@ class Survey:
     @property
     def nodes(self) -> list[NodeFigures]:
         """What the nodes told last, also of those given that the others do not know."""
-        return [probe.figures for probe in (*self.probes, *self._absent.probes.values())]
+        probes = (*self.probes, *self._absent.probes.values())
+        return [*(probe.figures for probe in probes), *self._unusable]
 
     @property
     def asked(self) -> list[Probe]:
@@ -262,12 +271,17 @@ class Survey:
         found: dict[str, Probe] = {}
         by_id = {probe.figures.id: probe for probe in known.values() if probe.figures.id}
         entries = hello[2 : 2 + MAX_NODES]
+        self._unusable = []
         for node_id, host, port, priority in (map(bytes.decode, entry) for entry in entries):
+            address = told.address.elsewhere(host, int(port))
             if node_id == hello[1].decode():
                 probe = told
-            else:
-                address = told.address.elsewhere(host, int(port))
+            elif address.is_usable:
                 probe = by_id.get(node_id) or known.get(str(address)) or Probe(address)
+            else:
+                where = shown(truncate(str(address), LONGEST_ADDRESS))
+                self._unusable.append(NodeFigures(node_id, where, int(priority), NO_ADDRESS))
+                continue
             probe.figures.id, probe.figures.priority = node_id, int(priority)
             found[node_id] = probe
         kept = list(found.values())

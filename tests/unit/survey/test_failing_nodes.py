@@ -10,6 +10,7 @@ import pytest
 from fake_node import FakeNode, array, bulk, job_info, on_wire, queue_stats
 from pydisque.errors import UnreachableError
 from pydisque.survey import JobList, Survey, find_job
+from pydisque.survey.survey import LONGEST_ADDRESS, NO_ADDRESS
 
 ID = b"D-0f3e2c18-000000000000000000000001-05a1"
 NOTHING = array(bulk(b"0"), array())
@@ -93,6 +94,22 @@ async def test_each_node_is_told_of_once(nodes, survey):
 
 
 # Nodes that were given, and that the others do not know
+
+
+@pytest.mark.parametrize(
+    ("host", "port"), [("", 1), ("a b", 1), ("\x1b[2J", 1), ("x" * 1000, 1), ("127.0.0.1", 0)]
+)
+async def test_a_node_without_an_address(nodes, host, port):
+    """It is shown as one that cannot be asked, and the others are asked."""
+    nodes[0].others.append(("c" * 40, host, port, 1))
+    survey = Survey([nodes[0].address])
+    await survey.look()
+    assert len(survey.asked) == 2
+    [missing] = [node for node in survey.nodes if node.id == "c" * 40]
+    assert (missing.well, missing.error) == (False, NO_ADDRESS)
+    assert missing.address.isprintable()
+    assert len(missing.address) <= LONGEST_ADDRESS + 1
+    await survey.aclose()
 
 
 async def looked(*addresses: str) -> dict[str, str]:
