@@ -126,6 +126,10 @@ class DurableStore(LocalStore):
         if not self._failure:
             super().drop_idle(seconds, waited_for)
 
+    def make_room(self, limit: int) -> bool:
+        """Drop unused queues, if that can be kept."""
+        return self.memory <= limit if self._failure else super().make_room(limit)
+
     def every_second(self) -> None:
         """Try again after a failure; else give back what the journal does not need."""
         if self._failure:

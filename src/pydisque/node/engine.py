@@ -103,6 +103,10 @@ class Engine(Changes):
         self._last_queue = 0
         self._last_looked = 0  # the last queue there was when idle ones were dropped
         self._idle_cursor = 0
+        self._in_vain = 0  # queues looked at since an unused one was dropped
+        self._look_again = (
+            0  # when all were looked at in vain: the time from which on to do it again
+        )
         self._by_age: SortedDict[int, Queue] = SortedDict()
         self._awaited: dict[bytes, Queue] = {}
         self.tally = Tally()
@@ -575,16 +579,41 @@ class Engine(Changes):
         Each call looks at the next thousand and two for each one made since, so that they never
         pile up; and at no more, so that many queues never hold up the rest.
         """
-        since = self.now - seconds * 1000
         budget = 1000 + 2 * (self._last_queue - self._last_looked)
         self._last_looked = self._last_queue
+        self._drop_idle_since(self.now - seconds * 1000, budget, waited_for)
+
+    def _drop_idle_since(
+        self, since: int, budget: int, waited_for: Callable[[bytes], object]
+    ) -> bool:
+        """Look at the next `budget` queues, drop those idle since then; whether there were any."""
         serials = list(islice(self._by_age.irange(minimum=self._idle_cursor), budget))
         self._idle_cursor = serials[-1] + 1 if len(serials) == budget else 0
+        dropped = False
         for serial in serials:
             queue = self._by_age[serial]
             in_use = len(queue) or queue.paused_in or queue.paused_out or queue.atime >= since
             if not in_use and not waited_for(queue.name):
                 self._drop(queue)
+                dropped = True
+        return dropped
+
+    def drop_unused(self, limit: int, waited_for: Callable[[bytes], object]) -> bool:
+        """Drop empty queues that nobody waits for until memory is within this limit; whether it is.
+
+        Looks at LOOKED_AT queues in vain at most, and at none for a second after all of them.
+        """
+        step = 1000
+        in_vain = 0
+        while self.memory > limit and in_vain < LOOKED_AT and self.now >= self._look_again:
+            if self._drop_idle_since(self.now + 1, step, waited_for):
+                in_vain = self._in_vain = 0
+            else:
+                in_vain += step
+                self._in_vain += step
+            if self._in_vain > len(self._by_age):
+                self._look_again, self._in_vain = self.now + 1000, 0
+        return self.memory <= limit
 
     def queues_from(self, cursor: int, limit: int) -> tuple[int, list[Queue]]:
         """Go on at `cursor` for so many queues; the next cursor, 0 at the end, and these."""

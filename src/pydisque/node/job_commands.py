@@ -37,7 +37,7 @@ def addjob(session: Session, args: list[bytes]) -> bytes | Reply:
     store = node.store
     if copies > 1 and copies > store.copies(args[1]):
         raise NoReplError
-    if node.leaving or store.memory > node.memory_high:
+    if node.leaving or (store.memory > node.memory_high and not store.make_room(node.memory_high)):
         raise NoReplError(NO_COPY + node.no_copy_reason())
     add = store.add_at_once if at_once else store.add
     id_ = add(args[1], args[2], ttl, retry, delay, maxlen)

@@ -328,9 +328,9 @@ class Node:
         return BASE_MEMORY + self.store.memory
 
     def check_memory(self) -> None:
-        """Refuse with -OOM above 95 % of maxmemory, if giving up spent jobs does not help."""
+        """Refuse with -OOM above 95 % of maxmemory, if there is nothing to give up."""
         store = self.store
-        if store.memory <= self.memory_full:
+        if store.memory <= self.memory_full or store.make_room(self.memory_full):
             return
         if self.config["maxmemory-policy"] == "acks":
             while store.memory > self.memory_full and store.evict():

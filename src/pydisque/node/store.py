@@ -189,6 +189,10 @@ class Store(Protocol):
 
     def drop_idle(self, seconds: int, waited_for: Callable[[bytes], bool]) -> None: ...
 
+    def make_room(self, limit: int) -> bool:
+        """Give up what nobody uses until `memory` is within this limit; whether it is."""
+        ...
+
     def evict(self) -> bool: ...
 
     def flush(self) -> Answer[None]: ...
@@ -308,6 +312,10 @@ class LocalStore(RestorableEngine):
         """Drop those of these queues that existed only for blocked clients and have none left."""
         if self._awaited:
             self.forget_awaited(name for name in names if not self._waiting.count(name))
+
+    def make_room(self, limit: int) -> bool:
+        """Drop unused queues until jobs and queues are within this limit; whether they are."""
+        return self.drop_unused(limit, self._waiting.count)
 
     def totals(self) -> tuple[int, int]:
         """How many jobs and how many queues there are."""

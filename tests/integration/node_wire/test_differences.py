@@ -329,6 +329,15 @@ def test_row_more_than_their_share(peer: Peer) -> None:
         assert error(other.read()).startswith("ERR Protocol error: too big request")
 
 
+def test_row_empty_queues_make_room(peer: Peer) -> None:
+    """An ADDJOB that needs the room of empty queues gets it at once."""
+    for n in range(1000):
+        peer.ask("ACKJOB", peer.ask("ADDJOB", f"q{n}", "x", 0))
+    peer.ask("CONFIG", "SET", "maxmemory", 2_000_000)
+    assert len(peer.ask("ADDJOB", "q", "x", 0)) == 40
+    assert len(peer.ask("QSCAN", "COUNT", 10_000)[1]) < 600
+
+
 @pytest.mark.parametrize("store", ["memory", "valkey"])
 def test_row_busyloop(store: str) -> None:
     """A scan of everything returns no more than other replies do, and all in several replies."""

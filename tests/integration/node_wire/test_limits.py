@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hiredis import ReplyError
+
 from pydisque.node import Server
 from servers import until
 from wire import Connect, Peer, clients, error, info, wait_for_blocked
@@ -78,6 +80,23 @@ def test_memory_runs_short_in_two_steps(peer: Peer) -> None:
     assert peer.ask("ACKJOB", *jobs[1:]) == 3
     assert peer.ask("NACK", jobs[0]) == 1
     assert peer.ask("ADDJOB", "q", "x", 0)
+
+
+def test_reply_queue_of_each_request_takes_no_room(peer: Peer, connect: Connect) -> None:
+    """Empty queues that nobody uses go when ADDJOB needs their room; those in use stay."""
+    peer.ask("ADDJOB", "full", "x", 0)
+    peer.ask("PAUSE", "paused", "in")
+    waiting = connect()
+    waiting.send("GETJOB", "FROM", "awaited")
+    wait_for_blocked(peer, "awaited", 1)
+    peer.ask("CONFIG", "SET", "maxmemory", 3_000_000)
+    for n in range(5000):
+        job = peer.ask("ADDJOB", f"reply-{n}", "x", 0)
+        assert not isinstance(job, ReplyError), n
+        assert peer.ask("GETJOB", "FROM", f"reply-{n}")[0][1] == job
+        assert peer.ask("ACKJOB", job) == 1
+    assert int(info(peer)["used_memory"]) < 3_000_000
+    assert {b"full", b"paused", b"awaited"} <= set(peer.ask("QSCAN", "COUNT", 10_000)[1])
 
 
 def test_spent_jobs_make_room(peer: Peer) -> None:

@@ -242,6 +242,33 @@ def test_valkey_is_full(own, nodes, connect):
     assert peer.ask("ADDJOB", "q", "x", 0)
 
 
+def test_unused_queues_go_when_valkey_is_full(own, nodes, connect):
+    """After an ADDJOB that Valkey refuses for want of memory empty unused queues are dropped."""
+    [node] = nodes(own.url)
+    peer, waiting = connect(node), connect(node)
+    for n in range(2000):
+        peer.send("ADDJOB", f"reply-{n}", "x", 0)
+    jobs = [peer.read() for _ in range(2000)]
+    peer.ask("PAUSE", "paused", "in")
+    waiting.send("GETJOB", "FROM", "awaited")
+    wait_for_blocked(peer, "awaited", 1)
+    peer.ask("ADDJOB", "full", "x", 0)
+    assert peer.ask("ACKJOB", *jobs) == 2000
+    own.ask("CONFIG", "SET", "maxmemory", "1mb")
+    assert error(peer.ask("ADDJOB", "q", "x", 0)).startswith("OOM ")
+    until(lambda: info(connect(node))["registered_queues"] == "3")
+    assert sorted(peer.ask("QSCAN")[1]) == [b"awaited", b"full", b"paused"]
+
+
+def test_maxmemory_of_the_node_has_no_effect(own, nodes, connect):
+    """Memory is Valkey's: a small maxmemory of the node refuses nothing."""
+    [node] = nodes(own.url)
+    peer = connect(node)
+    for limit in (0, 1, 1000):
+        assert peer.ask("CONFIG", "SET", "maxmemory", limit) == b"OK"
+        assert peer.ask("NACK", peer.ask("ADDJOB", "q", "x", 0)) == 0
+
+
 def test_the_functions_are_gone(own, nodes, connect):
     """They are loaded anew, and nobody notices."""
     [node] = nodes(own.url)

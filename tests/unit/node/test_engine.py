@@ -671,6 +671,32 @@ def test_queues_never_pile_up(engine: Engine) -> None:
     assert (engine.queue_count(), engine.memory) == (0, 0)
 
 
+def test_unused_queues_make_room(engine: Engine) -> None:
+    """Unused queues are dropped until memory is within the limit, and no others."""
+    for n in range(3000):
+        id_ = engine.add(b"%d" % n, b"")
+        if n % 3:
+            engine.remove([id_])
+    engine.pause(b"1", to=(True, False))
+    limit = engine.memory - 1000 * QUEUE_OVERHEAD
+    assert engine.drop_unused(limit, lambda name: name == b"2")
+    assert limit - 1000 * (QUEUE_OVERHEAD + 4) < engine.memory <= limit
+    assert not engine.drop_unused(0, lambda name: name == b"2")
+    assert engine.queue_count() == 1002
+
+
+def test_search_for_unused_queues_rests(engine: Engine) -> None:
+    """When all queues were looked at in vain, there is no other look for a second."""
+    engine.add(b"full", b"")
+    assert not engine.drop_unused(0, lambda _: False)
+    engine.remove([engine.add(b"empty", b"")])
+    assert not engine.drop_unused(0, lambda _: False)
+    assert engine.stat(b"empty") is not None
+    later(engine, 1)
+    assert not engine.drop_unused(0, lambda _: False)
+    assert engine.stat(b"empty") is None
+
+
 # Scans of jobs and queues
 
 

@@ -10,6 +10,16 @@ function verbs.extent(p)
   return p, {count, floor(size / #ids)}
 end
 
+-- cursor, count: drop the queues that nobody uses among so many; the next cursor.
+function verbs.drop_unused(p)
+  local found = call("HSCAN", T .. ":queues", argv[p], "COUNT", argv[p + 1])
+  for i = 1, #found[2], 2 do
+    local q = queue(found[2][i])
+    if not in_use(q) then drop(q) end
+  end
+  return p + 2, found[1]
+end
+
 -- cursor, count: the next cursor; name and record of each queue.
 function verbs.records(p)
   local found = call("HSCAN", T .. ":queues", argv[p], "COUNT", argv[p + 1])

@@ -96,6 +96,8 @@ class Shard:
         self._ahead = 0.0
         self.confirm: Callable[[Line, Told], None] | None = None
         """Tells when what was changed on a line is in enough places; None if it always is."""
+        self.short: Callable[[], None] = lambda: None
+        """Called when its server refused something as memory is short."""
         self._loop = asyncio.get_running_loop()
         self._heard = heard
         self._stale = stale
@@ -347,6 +349,7 @@ class Shard:
                 self._stale(self, text)
         elif word == "OOM" and batch.grows:
             batch.refuse_growth(OOMError())
+            self.short()
             if batch:
                 self._send(line, batch, grows=False)
         elif word == "MISCONF":  # it cannot write to its disk, and will do nothing until it can

@@ -49,6 +49,9 @@ T = TypeVar("T")
 PAUSES = (b"none", b"in", b"out", b"all")
 """What is paused, by its flags."""
 
+UNUSED_AT_ONCE = 500
+"""Queues that one call looks at to drop those that nobody uses."""
+
 LOOK_EVERY = 5
 """Seconds after which it is looked again how many replicas there are."""
 
@@ -98,6 +101,7 @@ class ValkeyStore:
         self._waiting: Waiting[Any] = Waiting()
         self._births: Births
         self._seconds = 0
+        self._dropping: set[Shard] = set()
         self._looking: asyncio.Task[None] | None = None
         self._comparing: asyncio.Task[None] | None = None
         self._clocks_due = 0
@@ -126,6 +130,8 @@ class ValkeyStore:
             for number, tag in enumerate(made.tags)
         ]
         self._by_channel = {shard.tag + b":due": shard for shard in self._shards}
+        for shard in self._shards:
+            shard.short = partial(self._drop_unused, shard)
         if self._wanted > 1 or self._synced:
             for shard in self._shards:
                 shard.confirm = partial(self._confirm, shard)
@@ -583,6 +589,23 @@ class ValkeyStore:
 
     def drop_idle(self, seconds: int, waited_for: Callable[[bytes], bool]) -> None:
         """The functions look after that."""
+
+    def _drop_unused(self, shard: Shard, cursor: int = 0) -> None:
+        """Valkey is short of memory: drop the queues that nobody uses."""
+        if not cursor and shard in self._dropping:
+            return
+        self._dropping.add(shard)
+        later = self._operate(shard, [b"drop_unused", 0, cursor, UNUSED_AT_ONCE], int)
+        later.then(partial(self._dropped_unused, shard), lambda _: self._dropped_unused(shard, 0))
+
+    def _dropped_unused(self, shard: Shard, cursor: int) -> None:
+        self._dropping.discard(shard)
+        if cursor:
+            self._drop_unused(shard, cursor)
+
+    def make_room(self, limit: int) -> bool:
+        """Nothing here takes room."""
+        return self.memory <= limit
 
     def evict(self) -> bool:
         """Nothing is given up."""
