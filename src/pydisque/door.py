@@ -1,33 +1,53 @@
-"""A process's door for who looks after it: is it well, and its figures. HTTP, in threads.
+"""HTTP server for health checks and metrics of a process; what a path returns comes from outside.
 
-What is answered under which path is for others to say, in these threads. Whoever asks much is not
-served for it: so many requests at once, so many seconds each.
+One thread does all I/O, so a client that sends or reads slowly costs no thread; a few threads
+compute responses. Connections, size of requests and time are bounded. When all places are taken,
+the connection that has sent no whole request for longest makes room, so that a probe gets in.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import logging
 import re
+import selectors
 import socket
-import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
-from functools import partial
+from email.utils import formatdate
+from enum import IntEnum
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socketserver import TCPServer
-from typing import Any, NamedTuple
+from queue import SimpleQueue
+from typing import NamedTuple
+
+from pydisque.hosts import host_is_ours
 
 LOOPBACK = "127.0.0.1"
 
-# Seconds that a client gets to send its request, and to take the answer.
+# Seconds in which a client has to send its request, and again in which it has to take the response.
 CLIENT_TIMEOUT = 5.0
 
-# Requests that are answered at the same time; further ones are hung up on.
-MOST = 32
+# Seconds in which a response has to be computed.
+ANSWER_TIMEOUT = 30.0
 
-# Seconds between two looks at whether the door is to be closed.
-CLOSING = 0.1
+# Seconds that a connection lives after its response, for the client to close it.
+LINGER = 1.0
+
+# Maximum number of connections.
+MOST = 64
+
+# Threads that compute responses.
+THREADS = 4
+
+# Maximum size of a request in bytes; nginx and Apache have 8 KiB for a line.
+LARGEST_REQUEST = 16 * 1024
+
+WRONG_HOST = "this name is not ours: use localhost or an address"
+
+_END = re.compile(rb"(\r?\n\r?\n|\Z)")
+_HEADER = re.compile(r"([^\s:]+):(.*)")
 
 TEXT = "text/plain; charset=utf-8"
 
@@ -88,14 +108,12 @@ class Door:
             OSError: That address cannot be listened on; the text names it.
         """
         try:
-            self._server = _Server(self._host, self._port, self)
+            self._server = _Server(self._host, self._port, self.answers, self.logger)
         except OSError as error:
             reason = error.strerror or error
             text = f"cannot serve /health on {self.listen}: {reason}"
             raise OSError(error.errno, text) from None
-        threading.Thread(
-            target=self._server.serve_forever, args=(CLOSING,), name="pydisque-http", daemon=True
-        ).start()
+        self._server.start()
         self.logger.info("serving http://%s%s", self.address, " and ".join(self.answers))
 
     @property
@@ -108,88 +126,271 @@ class Door:
         """Stop listening; may be called again."""
         server, self._server = self._server, None
         if server is not None:
-            server.shutdown()
-            server.server_close()
+            server.close()
 
 
-class _Server(ThreadingHTTPServer):
-    """A thread for each request, none of which holds up the end of the process."""
+class _State(IntEnum):
+    """Of a connection; those with lower values make room first."""
 
-    def __init__(self, host: str, port: int, door: Door) -> None:
-        self.address_family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        self._logger = door.logger
-        self._places = threading.BoundedSemaphore(MOST)
-        super().__init__((host, port), partial(_Request, door))
+    CLOSING = 0
+    """The response is sent; what the client still sends is dropped until it closes."""
+    READING = 1
+    SENDING = 2
+    ANSWERING = 3
 
-    def server_bind(self) -> None:
-        """Bind without asking the name service for our name, which may take long."""
-        TCPServer.server_bind(self)
-        host, port = str(self.server_address[0]), int(self.server_address[1])
-        self.server_name, self.server_port = host, port
+
+class _Connection:
+    """One client, which gets one response."""
+
+    __slots__ = ("deadline", "local", "received", "since", "sock", "state", "unsent")
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        address = sock.getsockname()[0].partition("%")[0].removeprefix("::ffff:")
+        self.local = ipaddress.ip_address(address).is_loopback
+        self.received = b""
+        self.unsent = b""
+        self.enter(_State.READING, CLIENT_TIMEOUT)
+
+    def enter(self, state: _State, seconds: float) -> None:
+        """Change the state, which may last so long."""
+        self.state = state
+        self.since = time.monotonic()
+        self.deadline = self.since + seconds
+
+    @property
+    def seniority(self) -> tuple[int, float]:
+        """The connection with the lowest makes room."""
+        return self.state, self.since
+
+
+class _Server:
+    """The sockets, the thread that serves them, and those that compute responses."""
+
+    def __init__(self, host: str, port: int, answers: Answers, logger: logging.Logger) -> None:
+        self._answers = answers
+        self._logger = logger
+        self._name = host.lower()
+        self._listener = _listener(host, port)
+        host, port = self._listener.getsockname()[:2]
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._wake, self._woken = socket.socketpair()
+        self._selector = selectors.DefaultSelector()
+        self._wake.setblocking(False)
+        for sock in (self._listener, self._woken):
+            sock.setblocking(False)
+            self._selector.register(sock, selectors.EVENT_READ)
+        self._connections: dict[socket.socket, _Connection] = {}
+        self._requests: SimpleQueue[tuple[_Connection, _Request] | None] = SimpleQueue()
+        self._responses: SimpleQueue[tuple[_Connection, bytes]] = SimpleQueue()
+        self._closing = False
+        self._threads = [
+            threading.Thread(target=run, name="pydisque-http", daemon=True)
+            for run in (self._serve, *[self._answer] * THREADS)
+        ]
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Take a request if there is a place."""
-        if self._places.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer it and give its place back."""
+    def close(self) -> None:
+        self._closing = True
+        self._rouse()
+        self._threads[0].join()
+
+    def _rouse(self) -> None:
+        """Let the serving thread look at what has changed."""
+        with contextlib.suppress(OSError):  # it has ended, or has been roused often enough
+            self._wake.send(b"x")
+
+    # The thread of the sockets
+
+    def _serve(self) -> None:
+        while not self._closing:
+            accepts = False
+            for key, _ in self._selector.select(self._patience()):
+                if key.fileobj is self._woken:
+                    self._woken.recv(4096)
+                elif key.fileobj is self._listener:
+                    accepts = True
+                elif connection := self._connections.get(key.fileobj):  # type: ignore[call-overload]
+                    self._step(connection)
+            while not self._responses.empty():
+                self._send(*self._responses.get())
+            if accepts:  # last: who has sent a request by now has nobody's place
+                self._accept()
+            now = time.monotonic()
+            for connection in [c for c in self._connections.values() if c.deadline <= now]:
+                self._drop(connection)
+        self._end()
+
+    def _patience(self) -> float | None:
+        deadlines = [connection.deadline for connection in self._connections.values()]
+        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+
+    def _end(self) -> None:
+        for _ in range(THREADS):
+            self._requests.put(None)
+        for connection in list(self._connections.values()):
+            self._drop(connection)
+        self._selector.close()
+        for sock in (self._listener, self._wake, self._woken):
+            sock.close()
+
+    def _accept(self) -> None:
+        for _ in range(MOST):
+            try:
+                sock, _address = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError:  # no file is left, perhaps; without a pause this would be tried at once
+                time.sleep(0.05)
+                return
+            if len(self._connections) >= MOST:
+                self._drop(min(self._connections.values(), key=lambda other: other.seniority))
+            connection = self._connections[sock] = _Connection(sock)
+            self._selector.register(sock, selectors.EVENT_READ)
+            self._step(connection)  # most have sent their request already
+
+    def _drop(self, connection: _Connection) -> None:
+        if self._connections.pop(connection.sock, None):
+            if connection.state is not _State.ANSWERING:
+                self._selector.unregister(connection.sock)
+            connection.sock.close()
+
+    def _step(self, connection: _Connection) -> None:
+        """Go on with a connection that can be read or written."""
         try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._places.release()
+            if connection.state is _State.SENDING:
+                self._write(connection)
+                return
+            data = connection.sock.recv(LARGEST_REQUEST)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._drop(connection)
+        elif connection.state is _State.READING:
+            connection.received += data
+            self._read(connection)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        """A client that went away is no matter."""
-        self._logger.debug("a request of %s failed", client_address, exc_info=sys.exc_info())
+    def _read(self, connection: _Connection) -> None:
+        head, end, _ = _END.split(connection.received.lstrip(b"\r\n"), maxsplit=1)
+        if len(head) > LARGEST_REQUEST:
+            self._send(connection, _refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE))
+        elif end:
+            request = _parse(head)
+            if request is None:
+                self._send(connection, _refused(HTTPStatus.BAD_REQUEST))
+            elif not self._is_ours(connection, request.host):
+                self._send(connection, _refused(HTTPStatus.MISDIRECTED_REQUEST, WRONG_HOST))
+            else:
+                self._selector.unregister(connection.sock)
+                connection.enter(_State.ANSWERING, ANSWER_TIMEOUT)
+                self._requests.put((connection, request))
 
+    def _is_ours(self, connection: _Connection, host: str) -> bool:
+        """Whether a request may name this host; from other machines any name leads here."""
+        return not (host and connection.local) or host_is_ours(host, [self._name])
 
-class _Request(BaseHTTPRequestHandler):
-    """One request."""
-
-    timeout = CLIENT_TIMEOUT
-
-    def __init__(self, door: Door, *args: Any) -> None:
-        self._door = door
-        super().__init__(*args)
-
-    def do_GET(self) -> None:
-        answer = self._door.answers.get(self.path.partition("?")[0])
-        if answer is not None:
-            self._answer(*answer(self.headers.get("Accept", "")))
+    def _send(self, connection: _Connection, response: bytes) -> None:
+        if connection.sock not in self._connections:  # it has been dropped
+            return
+        if connection.state is _State.ANSWERING:
+            self._selector.register(connection.sock, selectors.EVENT_WRITE)
         else:
-            paths = " and ".join(self._door.answers)
-            self._answer(HTTPStatus.NOT_FOUND, TEXT, f"there are {paths}\n".encode())
+            self._selector.modify(connection.sock, selectors.EVENT_WRITE)
+        connection.enter(_State.SENDING, CLIENT_TIMEOUT)
+        connection.unsent = response
+        self._step(connection)
 
-    do_HEAD = do_GET  # noqa: N815 - the base class looks for it
+    def _write(self, connection: _Connection) -> None:
+        sent = connection.sock.send(connection.unsent)
+        connection.unsent = connection.unsent[sent:]
+        if not connection.unsent:
+            # Closed with bytes unread, the client might lose the response to a reset.
+            connection.sock.shutdown(socket.SHUT_WR)
+            self._selector.modify(connection.sock, selectors.EVENT_READ)
+            connection.enter(_State.CLOSING, LINGER)
 
-    def __getattr__(self, name: str) -> Any:
-        """Any other method there may be."""
-        if name.startswith("do_"):
-            return self._refuse
-        raise AttributeError(name)
+    # The threads that compute responses
 
-    def _refuse(self) -> None:
-        self._answer(HTTPStatus.METHOD_NOT_ALLOWED, TEXT, b"only GET and HEAD\n")
+    def _answer(self) -> None:
+        while job := self._requests.get():
+            connection, request = job
+            try:
+                response = self._response(request)
+            except Exception:
+                self._logger.exception("HTTP request for %s failed", request.path)
+                response = _refused(HTTPStatus.INTERNAL_SERVER_ERROR)
+            self._responses.put((connection, response))
+            self._rouse()
 
-    def _answer(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
-        self.send_response(status)
-        if status == HTTPStatus.METHOD_NOT_ALLOWED:
-            self.send_header("Allow", "GET, HEAD")
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "no-store")
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+    def _response(self, request: _Request) -> bytes:
+        if request.method not in ("GET", "HEAD"):
+            return _refused(HTTPStatus.METHOD_NOT_ALLOWED, "only GET and HEAD")
+        answer = self._answers.get(request.path)
+        if answer is None:
+            text = f"there are {' and '.join(self._answers)}"
+            return _refused(HTTPStatus.NOT_FOUND, text, head=request.method == "HEAD")
+        return _encoded(answer(request.accept), head=request.method == "HEAD")
 
-    def version_string(self) -> str:
-        """Tell no versions."""
-        return "pydisque"
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Requests come every few seconds."""
-        self._door.logger.debug("HTTP, %s: %s", self.address_string(), format % args)
+def _listener(host: str, port: int) -> socket.socket:
+    family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    sock = socket.socket(family)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(MOST)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+class _Request(NamedTuple):
+    """What a request asks for; `host` and `accept` are empty if they are not given."""
+
+    method: str
+    path: str
+    host: str
+    accept: str
+
+
+def _parse(head: bytes) -> _Request | None:
+    """Read a request without its body; None if it is no request of HTTP/1."""
+    first, *lines = head.decode("latin-1").replace("\r\n", "\n").split("\n")
+    start = re.fullmatch(r"([A-Z]+) (/\S*) HTTP/1\.[0-9]", first)
+    headers = [_HEADER.fullmatch(line) for line in lines]
+    if start is None or None in headers:
+        return None
+    values: dict[str, list[str]] = {"host": [], "accept": []}
+    for header in filter(None, headers):
+        values.setdefault(header[1].lower(), []).append(header[2].strip())
+    if len(values["host"]) > 1:
+        return None
+    path = start[2].partition("?")[0]
+    return _Request(start[1], path, "".join(values["host"]), ", ".join(values["accept"]))
+
+
+def _refused(status: HTTPStatus, text: str = "", *, head: bool = False) -> bytes:
+    return _encoded(Response(status, TEXT, f"{text or status.phrase}\n".encode()), head=head)
+
+
+def _encoded(response: Response, *, head: bool) -> bytes:
+    status = response.status
+    lines = [
+        f"HTTP/1.1 {status.value} {status.phrase}",
+        "Server: pydisque",
+        f"Date: {formatdate(usegmt=True)}",
+        f"Content-Type: {response.content_type}",
+        f"Content-Length: {len(response.body)}",
+        "Cache-Control: no-store",
+        "Connection: close",
+    ]
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        lines.append("Allow: GET, HEAD")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + (b"" if head else response.body)

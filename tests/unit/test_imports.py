@@ -18,6 +18,7 @@ LAYERS = [
     "errors",
     "paths",
     "watching",
+    "hosts",
     "door",
     "exposition",
     "envelope",
@@ -50,7 +51,7 @@ LAYERS = [
 ]
 
 # The same for the node, which may also import `pydisque` itself, for its version, and these.
-FOR_ALL = ["errors", "paths", "watching", "door", "exposition"]
+FOR_ALL = ["errors", "paths", "watching", "hosts", "door", "exposition"]
 NODE_LAYERS = [
     "resp",
     "certificates",
@@ -185,6 +186,7 @@ ADAPTER_LAYERS = [
 PURE = [
     *(
         "watching",
+        "hosts",
         "arguments",
         "replies",
         "addresses",

@@ -12,10 +12,9 @@ import base64
 import hashlib
 import hmac
 import ipaddress
-import re
 import secrets
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 LASTS = 12 * 3600
@@ -152,29 +151,6 @@ class FailedLogins:
 
 
 # Whether a request is meant
-
-
-_HOST = re.compile(r"(\[(?P<ip6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(:\d{1,5})?")
-
-
-def host_is_ours(header: str, names: Collection[str]) -> bool:
-    """Whether we go by what a request calls us.
-
-    An attacker's page can have its own name lead to our address, but not one that is an address
-    already, nor ``localhost``; other names have to be said. What is more than a host and a port
-    is none.
-    """
-    found = _HOST.fullmatch(header)
-    if found is None:
-        return False
-    host = (found["ip6"] or found["name"]).lower()
-    if host == "localhost" or host in names:
-        return True
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def is_loopback(host: str) -> bool:

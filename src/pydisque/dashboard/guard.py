@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pydisque.dashboard import auth
 from pydisque.dashboard.settings import Settings
+from pydisque.hosts import host_is_ours
 
 SLOW = 0.5
 """Seconds after which a failed login is answered."""
@@ -82,7 +83,7 @@ class Guard:
             self._under_way -= 1
 
     async def _refusal(self, request: Request, cookie: str) -> Response | None:
-        if not auth.host_is_ours(request.headers.get("host", ""), self._settings.hosts):
+        if not host_is_ours(request.headers.get("host", ""), self._settings.hosts):
             return _refused(HTTPStatus.MISDIRECTED_REQUEST, "this host is not ours: --allow-host")
         if request.method not in ("GET", "HEAD") and not auth.is_from_us(request.headers):
             return _refused(HTTPStatus.FORBIDDEN, "this did not come from a page of ours")

@@ -347,11 +347,11 @@ def test_row_busyloop(store: str) -> None:
         peer = stack.enter_context(Peer(node.address))
         jobs = {peer.ask("ADDJOB", f"{n:080}", "x" * 900, 0) for n in range(300)}
         for words in (["BUSYLOOP"], ["COUNT", -1], ["COUNT", 10**6]):
-            ids = all_scanned(peer, "JSCAN", *words, most=150)
+            ids = all_scanned(peer, "JSCAN", *words, most=250)
             assert set(ids) == jobs
-            names = all_scanned(peer, "QSCAN", *words, most=150)
+            names = all_scanned(peer, "QSCAN", *words, most=250)
             assert len(set(names)) == 300
-            shown = all_scanned(peer, "JSCAN", *words, "REPLY", "ALL", most=20)
+            shown = all_scanned(peer, "JSCAN", *words, "REPLY", "ALL", most=40)
             assert {job[1] for job in shown} == jobs
             assert {len(job[-1]) for job in shown} == {900}
 

@@ -260,15 +260,6 @@ def test_unused_queues_go_when_valkey_is_full(own, nodes, connect):
     assert sorted(peer.ask("QSCAN")[1]) == [b"awaited", b"full", b"paused"]
 
 
-def test_maxmemory_of_the_node_has_no_effect(own, nodes, connect):
-    """Memory is Valkey's: a small maxmemory of the node refuses nothing."""
-    [node] = nodes(own.url)
-    peer = connect(node)
-    for limit in (0, 1, 1000):
-        assert peer.ask("CONFIG", "SET", "maxmemory", limit) == b"OK"
-        assert peer.ask("NACK", peer.ask("ADDJOB", "q", "x", 0)) == 0
-
-
 def test_the_functions_are_gone(own, nodes, connect):
     """They are loaded anew, and nobody notices."""
     [node] = nodes(own.url)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import logging
 import socket
+import struct
 import sys
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -219,23 +223,123 @@ def test_a_client_that_is_silent_holds_up_nobody(door):
         assert b" 400 " in silent.recv(4096)
 
 
-def test_many_clients_get_no_more_than_so_many_threads(door, monkeypatch):
-    """Who comes when all places are taken is hung up on; once there is room all is as before."""
-    monkeypatch.setattr(pydisque.door, "MOST", 2)
-    door.close()
+def raw(door: Door, data: bytes) -> bytes:
+    """All that is answered to these bytes."""
+    with connected(door) as sock:
+        sock.sendall(data)
+        answer = b""
+        while more := sock.recv(65536):
+            answer += more
+        return answer
+
+
+def connected(door: Door) -> socket.socket:
+    host, _, port = (door.address or "").rpartition(":")
+    return socket.create_connection((host, int(port)), 10)
+
+
+def test_silent_connections_make_room(door):
+    """However many connections send nothing, a probe is answered at once."""
+    threads = threading.active_count()
+    with contextlib.ExitStack() as stack:
+        for _ in range(3 * pydisque.door.MOST):
+            stack.enter_context(connected(door))
+        started = time.monotonic()
+        for _ in range(10):
+            assert ask(door, "/health")[0].status == 200
+        assert time.monotonic() - started < pydisque.door.CLIENT_TIMEOUT / 2
+        assert threading.active_count() == threads
+
+
+def test_slow_requests_make_room(door):
+    """Connections that send a request byte by byte, or read no response, hold up no probe."""
+    with contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(connected(door)) for _ in range(pydisque.door.MOST)]
+        for sock in slow[::2]:
+            sock.sendall(b"GET /metrics HTTP/1.1\r\nX: ")
+        for sock in slow[1::2]:
+            sock.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+        for _ in range(10):
+            assert ask(door, "/health")[0].status == 200
+
+
+def test_request_has_a_time_limit(door, monkeypatch):
+    """A connection whose request does not end in time is closed, also if it sends on and on."""
+    monkeypatch.setattr(pydisque.door, "CLIENT_TIMEOUT", 0.3)
+    with connected(door) as sock:
+        sock.sendall(b"GET /health HTTP/1.1\r\n")
+        sock.settimeout(0.02)
+
+        def is_closed() -> bool:
+            try:
+                sock.sendall(b"x")
+                return sock.recv(1) == b""
+            except TimeoutError:
+                return False
+            except OSError:
+                return True
+
+        until(is_closed, 5)
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /health HTTP/1.0\r\n\r\n", 200),
+        (b"\r\nGET /health HTTP/1.1\nHost: localhost:80\n\n", 200),
+        (b"GET /health HTTP/1.1\r\nX: " + b"x" * 70_000 + b"\r\n\r\n", 431),
+        (b"GET " + b"/" * 70_000, 431),
+        (b"GET /health\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nnonsense\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nX y: z\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", 400),
+        (b"\xff\x00\r\n\r\n", 400),
+        (b"POST /health HTTP/1.1\r\nContent-Length: 9\r\n\r\n123456789", 405),
+    ],
+)
+def test_what_is_a_request(door, request_, status):
+    """What is no request of HTTP, or a large one, is refused with its status."""
+    assert raw(door, request_).startswith(b"HTTP/1.1 %d " % status)
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("LOCALHOST:9000", 200),
+        ("127.0.0.1:1", 200),
+        ("[::1]:9000", 200),
+        ("10.0.0.5", 200),
+        ("evil.example", 421),
+        ("evil.example:9000", 421),
+        ("localhost.evil.example", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("a@localhost", 421),
+    ],
+)
+def test_other_names_are_refused(door, host, status):
+    """A page whose name leads to loopback (DNS rebinding) is told nothing."""
+    assert ask(door, "/health", Host=host)[0].status == status
+
+
+def test_response_that_fails_is_an_error(caplog):
+    """An error of what computes a response is logged and answered with 500; the next is served."""
+    door = Door(":0", {"/bad": lambda _: 1 / 0}, logging.getLogger("door"))  # type: ignore[dict-item]
     door.open()
-    host, port = door.address.split(":")
-    silent = [socket.create_connection((host, int(port))) for _ in range(2)]
     try:
-        with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
-            ask(door, "/health")
+        for _ in range(10):
+            assert ask(door, "/bad")[0].status == 500
     finally:
-        for sock in silent:
-            sock.close()
+        door.close()
+    assert "HTTP request for /bad failed" in caplog.text
 
-    def answers() -> bool:
-        with contextlib.suppress(http.client.RemoteDisconnected, ConnectionResetError):
-            return ask(door, "/health")[0].status == 200
-        return False
 
-    until(answers)
+def test_client_that_goes_away_harms_nobody(door):
+    """Connections that end at any point leave no trace."""
+    for data in (b"", b"GET", b"GET /health HTTP/1.1\r\n\r\n", b"GET /metrics HTTP/1.1\r\n\r\n"):
+        for _ in range(20):
+            with connected(door) as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                sock.sendall(data)
+    assert ask(door, "/health")[0].status == 200
+    until(lambda: len(door._server._connections) <= 1)
