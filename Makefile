@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # More processes than cores: tests of processes mostly wait for them.
 PYTEST ?= $(BIN)/python -m pytest -n 4
 
-.PHONY: help demo test lint format types unit lowest matrix snapshots bench bench-valkey bench-looking bench-workers bench-celery bench-dashboard fuzz chaos chaos-workers chaos-valkey soak greedy docs screenshots clean
+.PHONY: help demo test lint format types unit lowest matrix snapshots bench bench-valkey bench-looking bench-turns bench-workers bench-celery bench-dashboard fuzz chaos chaos-workers chaos-valkey soak greedy docs screenshots clean
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
@@ -81,6 +81,9 @@ bench-valkey: $(VENV)/.dev  ## nodes on Valkey beside embedded ones, Valkey's CP
 
 bench-looking: $(VENV)/.base  ## what top, queues and stats take of a node with a million jobs; OPTIONS="--queues N --jobs N"
 	$(BIN)/python benchmarks/looking.py $(OPTIONS)
+
+bench-turns: $(VENV)/.dev  ## PING of a client beside hostile ones of 30 kinds; OPTIONS="--store S --seconds N --only KIND,..."
+	$(BIN)/python benchmarks/turns.py $(OPTIONS)
 
 # Three environments, as no version of redis-py suits all of them.
 RIVALS := .venv-rivals
