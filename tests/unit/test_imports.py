@@ -74,6 +74,8 @@ NODE_LAYERS = [
     "data_directory",
     "durable",
     "commits",
+    "turns",
+    "states",
     "arguments",
     "config",
     "backlog",

@@ -31,6 +31,24 @@ def text(word: bytes) -> str:
     return word.partition(b"\0")[0].decode("utf-8", "surrogateescape")
 
 
+def shown(word: bytes) -> str:
+    """The same for words that may be of any length: the first 128 bytes."""
+    return text(word) if len(word) <= 128 else f"{text(word[:128])}..."
+
+
+def shortened(args: list[bytes], most: int, longest: int) -> list[bytes]:
+    """Arguments as SLOWLOG and MONITOR show them: so many of them, so many bytes of each."""
+    kept = args if len(args) <= most else args[: most - 1]
+    short = [arg if len(arg) <= longest else _beginning(arg, longest) for arg in kept]
+    if len(args) > most:
+        short.append(b"... (%d more arguments)" % (len(args) - most + 1))
+    return short
+
+
+def _beginning(arg: bytes, longest: int) -> bytes:
+    return b"%b... (%d more bytes)" % (arg[:longest], len(arg) - longest)
+
+
 def timeout(word: bytes) -> int:
     """Milliseconds, 0 for ever."""
     number = integer(word, "timeout is not an integer or out of range")

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pydisque import __version__
 from pydisque.errors import DisqueError
 from pydisque.node import arguments, resp
-from pydisque.node.arguments import text
+from pydisque.node.arguments import shown
 from pydisque.node.job import Job
 from pydisque.node.later import Later, Reply, shaped
 from pydisque.node.node import Command, Node, Session
@@ -25,6 +25,9 @@ from pydisque.node.server_commands import DISQUE_VERSION
 Fields = dict[str, object]
 Totals = tuple[int, int]
 """How many jobs and how many queues there are."""
+
+MOST_NAMES = 1000
+"""Words of one COMMAND: there are fewer commands, but one may be named again and again."""
 
 SOON = 0.5
 """Seconds that INFO waits for what has to be counted elsewhere."""
@@ -218,6 +221,8 @@ def _human(size: float) -> str:
 def command(session: Session, args: list[bytes]) -> bytes:
     """List the commands."""
     commands = session.node.commands
+    if len(args) > MOST_NAMES:
+        raise DisqueError(f"COMMAND describes at most {MOST_NAMES} commands in one reply")
     match tuple(word.lower() for word in args[1:]):
         case ():
             return resp.array(list(map(_description, commands.values())))
@@ -296,7 +301,7 @@ def latency(session: Session, args: list[bytes]) -> bytes:
             return resp.bulk(_doctor(session.node))
         case (b"graph", event):
             if event not in events:
-                raise DisqueError(f"No samples available for event '{text(event)}'")
+                raise DisqueError(f"No samples available for event '{shown(event)}'")
             return resp.bulk(_graph([milliseconds for _, milliseconds in events[event]]))
     raise arguments.syntax_error()
 
@@ -338,7 +343,7 @@ def debug(session: Session, args: list[bytes]) -> bytes | Reply:
             size = sys.getsizeof(Job(b"", b"", b"", 0, 0, 0))
             return resp.bulk(b"bits:64 job:%d" % size)
     raise DisqueError(
-        f"Unknown DEBUG subcommand or wrong number of arguments for '{text(args[1])}'"
+        f"Unknown DEBUG subcommand or wrong number of arguments for '{shown(args[1])}'"
     )
 
 

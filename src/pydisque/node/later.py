@@ -86,20 +86,22 @@ def joined(parts: list[Later[Any]], join: Callable[[list[Any]], T]) -> Later[T]:
 class Owner(Protocol):
     """Whoever a reply is for."""
 
-    def arrived(self) -> None:
-        """A reply that was waited for is there."""
+    def arrived(self, size: int) -> None:
+        """A reply that was waited for is there, so many bytes."""
 
 
 class Reply:
     """A reply to come: the bytes that an answer becomes."""
 
-    __slots__ = ("_shape", "adapt", "bytes", "owner")
+    __slots__ = ("_shape", "adapt", "bytes", "owner", "size")
 
     def __init__(self, answer: Later[Any], shape: Callable[[Any], bytes]) -> None:
         """Make it of an answer and of what turns that into bytes, or raises `DisqueError`."""
         self.bytes: bytes | None = None
         """None while it is still to come."""
         self.owner: Owner | None = None
+        self.size = 0
+        """Bytes of the request that it answers, for its owner."""
         self.adapt: Callable[[bytes], bytes] | None = None
         """What is done to the bytes in the end, for a client that wants them otherwise."""
         self._shape = shape
@@ -120,7 +122,7 @@ class Reply:
     def _put(self, data: bytes) -> None:
         self.bytes = self.adapt(data) if self.adapt else data
         if self.owner:
-            self.owner.arrived()
+            self.owner.arrived(len(self.bytes))
 
 
 def shaped(answer: Answer[T], shape: Callable[[T], bytes]) -> bytes | Reply:

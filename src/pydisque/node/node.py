@@ -30,6 +30,7 @@ from pydisque.node.config import Config
 from pydisque.node.job import Job
 from pydisque.node.later import Answer, Later, Reply
 from pydisque.node.store import LocalStore, Store, new_node_id
+from pydisque.node.turns import Turns
 from pydisque.node.users import Refusals, User, Users
 from pydisque.node.waiting import Waiting
 
@@ -136,7 +137,6 @@ class Session(ABC):
         self.resp3 = False
         self.reply_mode = b"on"
         self.monitoring = False
-        self.blocked = False
         self.counters = False
         """Whether the GETJOB that waits asked for WITHCOUNTERS."""
         self.asked: Later[list[Job]] | None = None
@@ -153,6 +153,11 @@ class Session(ABC):
         self.user = user
         self.stranger_since = self.node.store.now
         self.limit(short=self.node.users.wanted and user is None)
+
+    @property
+    @abstractmethod
+    def blocked(self) -> bool:
+        """Whether a command waits for its reply."""
 
     @abstractmethod
     def limit(self, *, short: bool) -> None:
@@ -202,6 +207,10 @@ class Session(ABC):
     def buffers(self) -> tuple[int, int]:
         """Bytes received and not run yet, bytes to be sent yet."""
 
+    @abstractmethod
+    def memory(self) -> int:
+        """Bytes of memory that the client's requests and replies take, in all."""
+
 
 class Node:
     """One node: its store and everything about it that is not a job."""
@@ -223,6 +232,7 @@ class Node:
         self._further_users = list(users)
         self.refusals = Refusals()
         self.backlog = Backlog(self.config)
+        self.turns = Turns()
         self.waiting: Waiting[Session] = Waiting()
         self.store.attend(self.hand_out, self.waiting)
         self.sessions: dict[int, Session] = {}
@@ -518,7 +528,7 @@ class Node:
         now = time.time()
         if self.users.wanted or args[0].lower() != b"auth":  # else it can be no password
             args = arguments.without_secrets(args)
-        words = b" ".join(map(resp.quote, args))
+        words = b" ".join(map(resp.quote, arguments.shortened(args, 64, 1024)))
         line = b"+%d.%06d [%b] %b\r\n" % (int(now), int(now % 1 * 1e6), source, words)
         for monitor in list(self.monitors):
             if monitor.buffers()[1] > MONITOR_BACKLOG:
@@ -532,7 +542,8 @@ class Node:
         microseconds = int(seconds * 1e6)
         if microseconds >= config.number("slowlog-log-slower-than"):
             self.slow_commands += 1
-            entry = SlowCommand(self.slow_commands - 1, int(time.time()), microseconds, _cut(args))
+            shown = arguments.shortened(arguments.without_secrets(args), 32, 128)
+            entry = SlowCommand(self.slow_commands - 1, int(time.time()), microseconds, shown)
             self.slow.appendleft(entry)
         while len(self.slow) > config.number("slowlog-max-len"):
             self.slow.pop()
@@ -575,19 +586,6 @@ class Node:
                 session.close()
             elif patience and session.user is None and now - session.stranger_since > patience:
                 session.abort()
-
-
-def _cut(args: list[bytes]) -> list[bytes]:
-    """Arguments as SLOWLOG keeps them: 32 at most, 128 bytes each, and no secret."""
-    args = arguments.without_secrets(args)
-    kept = args if len(args) <= 32 else args[:31]
-    cut = [
-        arg if len(arg) <= 128 else arg[:128] + b"... (%d more bytes)" % (len(arg) - 128)
-        for arg in kept
-    ]
-    if len(args) > 32:
-        cut.append(b"... (%d more arguments)" % (len(args) - 31))
-    return cut
 
 
 def jobs_reply(jobs: list[Job], *, counters: bool = False) -> bytes:

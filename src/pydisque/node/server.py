@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import errno
 import gc
 import logging
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
     from pydisque.node.valkey.place import Place
 
 logger = logging.getLogger("pydisque.node")
+
+_M_MMAP_THRESHOLD = -3
+LARGE_BLOCK = 512 * 1024
+"""Bytes; more than one read of a socket."""
 
 RETRY = 0.5
 """Seconds after which a Valkey is looked for again that was not there."""
@@ -157,7 +162,7 @@ class Server:
             await self._close_door()
             raise
         self.node = node = Node(commands_for(config), store, config, users=self._users)
-        node.commits.call_soon = loop.call_soon
+        node.commits.call_soon = node.turns.call_soon = loop.call_soon
         node.multiplexing_api = type(loop).__module__.partition(".")[0]
         node.stop = lambda: None if self._closed is None else self._closed.set()
         node.call_later = loop.call_later
@@ -378,6 +383,7 @@ class Server:
         self._patient = True
         # Jobs that wait are many, live long and form no cycles: collect less often than for most.
         gc.set_threshold(100_000, 50, 100)
+        _free_large_blocks()
         uvloop.run(main())
 
     def _make_room(self) -> None:
@@ -388,6 +394,16 @@ class Server:
                 "maxclients is %d, not %d: this process may not open more files", room, wanted
             )
             self._given["maxclients"] = str(room)
+
+
+def _free_large_blocks() -> None:
+    """Return large blocks of memory to the system when they are freed.
+
+    glibc raises the size from which on it does so up to 32 MiB, each time that a larger block is
+    freed. The requests and replies of large jobs then leave holes that take twice their size.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE_BLOCK)
 
 
 def _place(config: Config) -> Place | None:

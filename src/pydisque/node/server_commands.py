@@ -11,7 +11,7 @@ import time
 
 from pydisque.errors import DisqueError, NoAuthError, NoProtoError
 from pydisque.node import arguments, listening, resp
-from pydisque.node.arguments import text
+from pydisque.node.arguments import shown, text
 from pydisque.node.config import LOG_LEVELS
 from pydisque.node.later import Reply, shaped
 from pydisque.node.node import Session
@@ -76,7 +76,7 @@ def _handshake(session: Session, args: list[bytes]) -> bytes:
             name = _client_name(args[i + 1])
             i += 2
         else:
-            raise DisqueError(f"Syntax error in HELLO option '{text(args[i])}'")
+            raise DisqueError(f"Syntax error in HELLO option '{shown(args[i])}'")
     if session.node.users.wanted and session.user is None:
         raise NoAuthError(
             "HELLO must be called with the client already authenticated, otherwise the "
@@ -104,7 +104,12 @@ DISQUE_VERSION = b"1.0-rc1"
 """What this node answers like; its own version stands beside it in INFO."""
 
 
+LONGEST_NAME = 1024
+
+
 def _client_name(name: bytes) -> bytes:
+    if len(name) > LONGEST_NAME:
+        raise DisqueError(f"Client names cannot be longer than {LONGEST_NAME} bytes.")
     if any(byte < 33 or byte > 126 for byte in name):
         raise DisqueError("Client names cannot contain spaces, newlines or special characters.")
     return name
@@ -192,7 +197,7 @@ def _kill_filters(args: list[bytes]) -> list[tuple[bytes, bytes]]:
         if word == b"id":
             choice = b"%d" % arguments.integer(value)
         elif word == b"type" and value.lower() != b"normal":
-            raise DisqueError(f"Unknown client type '{text(value)}'")
+            raise DisqueError(f"Unknown client type '{shown(value)}'")
         elif word == b"skipme":
             choice = value.lower()
         if word not in (b"id", b"addr", b"type", b"skipme") or (
@@ -232,7 +237,7 @@ def config(session: Session, args: list[bytes]) -> bytes:
     if word not in counts:
         raise DisqueError("CONFIG subcommand must be one of GET, SET, RESETSTAT, REWRITE")
     if len(args) != counts[word]:
-        raise DisqueError(f"Wrong number of arguments for CONFIG {text(args[1])}")
+        raise DisqueError(f"Wrong number of arguments for CONFIG {shown(args[1])}")
     if word == b"get":
         items = node.config.matching(text(args[2]))
         pairs = [resp.bulk(part.encode("utf-8", "surrogateescape")) for i in items for part in i]
@@ -297,7 +302,7 @@ def cluster(session: Session, args: list[bytes]) -> bytes | Reply:  # noqa: C901
                 raise DisqueError("Invalid node identifier")
             if other == node.id:
                 raise DisqueError("I tried hard but I can't forget myself...")
-            raise DisqueError(f"Unknown node {text(other)}")
+            raise DisqueError(f"Unknown node {shown(other)}")
         case (b"reset",):
             return shaped(node.flush(), lambda _: resp.OK)
         case (b"reset", how):
@@ -315,14 +320,14 @@ def _fellow_line(other: Fellow) -> bytes:
 
 
 def _meet(host: bytes, port: bytes) -> bytes:
-    number = arguments.integer(port, f"Invalid TCP port specified: {text(port)}")
+    number = arguments.integer(port, f"Invalid TCP port specified: {shown(port)}")
     try:
         ipaddress.ip_address(text(host))
         valid = 1 <= number <= 55535
     except ValueError:
         valid = False
     if not valid:
-        raise DisqueError(f"Invalid node address specified: {text(host)}:{text(port)}")
+        raise DisqueError(f"Invalid node address specified: {text(host)}:{shown(port)}")
     raise DisqueError(
         "This node forms no cluster of its own: for more than one machine run nodes on Valkey"
     )

@@ -113,10 +113,11 @@ def test_a_monitor_that_does_not_read_is_cut_off(
     """What a monitor leaves unread is bounded; one that falls behind too far loses its line."""
     monkeypatch.setattr("pydisque.node.node.MONITOR_BACKLOG", 1_000_000)
     assert connect().ask("MONITOR") == b"OK"
-    body = b"x" * 500_000
+    many = pack("ACKJOB", *[b"\0" * 1000] * 60)
 
     def cut_off() -> bool:
-        peer.ask("PING", body)
+        peer.raw(many * 20)
+        assert {error(peer.read()) for _ in range(20)} == {"BADID Invalid Job ID format."}
         return len(clients(peer)) == 1
 
     until(cut_off)

@@ -212,15 +212,58 @@ def test_row_nodes_on_valkey() -> None:
         assert first.ask("SHOW", job) is None
 
 
+def test_row_monitors_see_the_beginning(peer: Peer, connect: Connect) -> None:
+    """MONITOR shows the first 64 arguments and of each the first 1,024 bytes, and how much more."""
+    monitor = connect()
+    monitor.ask("MONITOR")
+    peer.ask("ADDJOB", "q", b"x" * 20_000_000, 0)
+    assert monitor.read().endswith(b' "%b... (19998976 more bytes)" "0"' % (b"x" * 1024))
+    peer.ask("ACKJOB", *["D"] * 100)
+    assert monitor.read().endswith(b' "D" "... (38 more arguments)"')
+
+
+def test_row_http_ends_the_connection(node: Server, peer: Peer) -> None:
+    """A line that HTTP begins with, or TLS, closes the connection, and nothing behind it runs."""
+    peer.ask("ADDJOB", "q", "x", 0)
+    for first in (b"POST / HTTP/1.1\r\n", b"Host: localhost\r\n"):
+        with Peer(node.address) as page:
+            page.raw(first + b"DEBUG FLUSHALL\r\n")
+            assert page.rest() == b""
+    assert peer.ask("QLEN", "q") == 1
+
+
+def test_row_names_have_a_length(peer: Peer) -> None:
+    """CLIENT SETNAME and HELLO take names of up to 1,024 bytes, and change nothing else."""
+    assert peer.ask("CLIENT", "SETNAME", "n" * 1024) == b"OK"
+    said = "ERR Client names cannot be longer than 1024 bytes."
+    assert error(peer.ask("CLIENT", "SETNAME", "x" * 1025)) == said
+    assert error(peer.ask("HELLO", 3, "SETNAME", "x" * 1025)) == said
+    assert peer.ask("CLIENT", "GETNAME") == b"n" * 1024
+
+
+def test_row_errors_quote_the_beginning(peer: Peer) -> None:
+    """An error shows 128 bytes of what was typed."""
+    said = f"ERR unknown command '{'x' * 128}...'"
+    assert error(peer.ask("x" * 129)) == said
+    assert error(peer.ask("x" * 128)) == said.replace("...", "")
+
+
+def test_row_command_describes_each_once(peer: Peer) -> None:
+    """COMMAND INFO with more names than there can be commands is refused."""
+    assert len(peer.ask("COMMAND", "INFO", *["ping"] * 998)) == 998
+    said = "ERR COMMAND describes at most 1000 commands in one reply"
+    assert error(peer.ask("COMMAND", "INFO", *["ping"] * 1000)) == said
+
+
 def test_row_monitors_must_read(node: Server, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A monitor that leaves too much unread is cut off."""
     monkeypatch.setattr("pydisque.node.node.MONITOR_BACKLOG", 1000)
     with Peer(node.address) as monitor:
         monitor.ask("MONITOR")
-        word = b"x" * 100_000
+        words = [b"\0" * 1000] * 60
 
         def cut_off() -> bool:
-            peer.ask("PING", word)
+            error(peer.ask("ACKJOB", *words))
             return bool(peer.ask("CLIENT", "LIST").count(b"\n") == 1)
 
         until(cut_off)

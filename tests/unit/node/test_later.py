@@ -28,7 +28,8 @@ def test_an_answer_that_comes_later() -> None:
     heard: list[bytes | None] = []
 
     class Owner:
-        def arrived(self) -> None:
+        def arrived(self, size: int) -> None:
+            assert size == len(reply.bytes)
             heard.append(reply.bytes)
 
     reply.owner = Owner()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import tracemalloc
 import weakref
 
 import hiredis
@@ -12,7 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pydisque.node import resp
-from pydisque.node.resp import RequestParser, RequestTooLargeError, quote, split_words
+from pydisque.node.resp import (
+    OtherProtocolError,
+    ProtocolError,
+    RequestParser,
+    quote,
+    split_words,
+)
 
 PING = b"*1\r\n$4\r\nPING\r\n"
 
@@ -23,9 +30,20 @@ def pack(*args: bytes) -> bytes:
 
 def parse(*chunks: bytes) -> tuple[list[list[bytes]], str | None]:
     """The requests in a stream that arrives in these chunks, and what was wrong in the end."""
-    parser = RequestParser()
-    requests = [request for chunk in chunks for request in parser.feed(chunk)]
-    return requests, str(parser.error) if parser.error else None
+    return parsed_by(RequestParser(), *chunks)
+
+
+def parsed_by(parser: RequestParser, *chunks: bytes) -> tuple[list[list[bytes]], str | None]:
+    """The same with this parser."""
+    requests = []
+    try:
+        for chunk in chunks:
+            requests += parser.take(chunk)
+            while parser.more:
+                requests += parser.parse()
+    except ProtocolError as error:
+        return requests, str(error)
+    return requests, None
 
 
 def cut(stream: bytes, places: list[int]) -> list[bytes]:
@@ -128,32 +146,28 @@ def test_an_endless_request_is_cut_off() -> None:
         b"*9\r\n" + b"$1000\r\n" + b"x" * 20_000,
         b"*50\r\n" + pack(b"x" * 999)[4:] * 20,
     ):
-        parser = RequestParser(max_request=10_000)
-        for chunk in cut(stream, list(range(0, len(stream), 700))):
-            assert not parser.feed(chunk)
-        assert isinstance(parser.error, RequestTooLargeError)
-        assert str(parser.error) == "too big request, it may hold 10000 bytes"
+        chunks = cut(stream, list(range(0, len(stream), 700)))
+        error = "too big request, it may hold 10000 bytes"
+        assert parsed_by(RequestParser(max_request=10_000), *chunks) == ([], error)
 
 
 def test_a_large_request_is_refused_however_it_arrives() -> None:
     """What is more than a request may hold, or more arguments, is so in one piece too."""
     small = pack(b"x" * 90)
+    stream = small * 2 + pack(b"x", b"y" * 100)
     for split in ([], [20], [50, 100]):
         parser = RequestParser(max_request=100, max_arguments=3)
-        found = [args for chunk in cut(small * 2 + pack(b"x", b"y" * 100), split)
-                 for args in parser.feed(chunk)]  # fmt: skip
-        assert len(found) == 2
-        assert isinstance(parser.error, RequestTooLargeError)
+        requests, error = parsed_by(parser, *cut(stream, split))
+        assert (len(requests), error) == (2, "too big request, it may hold 100 bytes")
     parser = RequestParser(max_request=100, max_arguments=3)
-    assert parser.feed(pack(b"a", b"b", b"c")) == [[b"a", b"b", b"c"]]
-    parser.feed(pack(*[b"a"] * 4))
-    assert str(parser.error) == "invalid multibulk length"
+    assert parsed_by(parser, pack(b"a", b"b", b"c")) == ([[b"a", b"b", b"c"]], None)
+    assert parsed_by(parser, pack(*[b"a"] * 4)) == ([], "invalid multibulk length")
 
 
 def test_a_fault_holds_nothing() -> None:
     """A parser that met a fault goes when its connection does, not when garbage is collected."""
     parser = RequestParser()
-    parser.feed(b"*x\r\n" + b"x" * 100_000)
+    assert parsed_by(parser, b"*x\r\n" + b"x" * 100_000)[1]
     gone = weakref.ref(parser)
     gc.disable()
     try:
@@ -166,10 +180,56 @@ def test_a_fault_holds_nothing() -> None:
 def test_pending_counts_what_is_kept() -> None:
     """`pending` tells how much of an unfinished request is held, and is 0 when there is none."""
     parser = RequestParser()
-    parser.feed(b"*2\r\n$3\r\nabc\r\n$9\r\n12345")
+    parsed_by(parser, b"*2\r\n$3\r\nabc\r\n$9\r\n12345")
     assert parser.pending == 3 + len(b"$9\r\n12345")
-    assert parser.feed(b"6789\r\n") == [[b"abc", b"123456789"]]
+    assert parsed_by(parser, b"6789\r\n") == ([[b"abc", b"123456789"]], None)
     assert parser.pending == 0
+    parsed_by(parser, b"*2\r\n$70000\r\n" + b"x" * 50_000)
+    assert parser.pending == 50_000
+    assert parsed_by(parser, b"x" * 20_000 + b"\r\n*") == ([], None)
+    assert parser.pending == 70_001
+
+
+@pytest.mark.parametrize("arg", [b"", b"x", b"xx"])
+def test_memory_counts_what_objects_take(arg: bytes) -> None:
+    """Small arguments of an unfinished request count with the memory that Python needs for them."""
+    parser = RequestParser()
+    tracemalloc.start()
+    parsed_by(parser, b"*30001\r\n" + pack(arg)[4:] * 30_000)
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert parser.pending == len(arg) * 30_000
+    shared = len(arg) < 2  # Python has one object of each such value
+    assert taken * 0.8 <= parser.memory <= taken * (9 if shared else 1.6)
+
+
+def test_a_large_argument_is_held_once() -> None:
+    """An argument that arrives in many parts takes no more than an eighth beyond its size."""
+    parser, part = RequestParser(), b"x" * 100_000
+    parsed_by(parser, b"*1\r\n$20000000\r\n")
+    tracemalloc.start()
+    assert parsed_by(parser, *[part] * 200, b"\r\n")[0] == [[part * 200]]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000_000 * 2.2  # what is compared with is as large
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"p\n" * 500_000, b"\n" * 500_000, b"*0\r\n" * 250_000, PING * 100_000,
+        b"*1048576\r\n" + b"$1\r\na\r\n" * 150_000, pack(b"*1", b"x" * 5000) * 200,
+    ],
+)  # fmt: skip
+def test_one_call_parses_a_bounded_part(stream: bytes) -> None:
+    """However much has arrived, `parse` goes on by no more than its window."""
+    parser = RequestParser()
+    parser.feed(stream)
+    left = parser.pending
+    while parser.more:
+        parser.parse()
+        before, left = left, parser.pending
+        assert before - left <= 80_000
 
 
 # Any split parses alike
@@ -328,22 +388,55 @@ def short_parser() -> RequestParser:
 def test_short_requests(request_: bytes, told: str | None) -> None:
     """Before it is known who sends them requests must be short, however they are cut."""
     for size in (len(request_), 1000):
-        parser = short_parser()
         pieces = [request_[i : i + size] for i in range(0, len(request_), size)]
-        found = [each for piece in pieces for each in parser.feed(piece)]
-        assert (str(parser.error) if parser.error else None) == told
-        assert len(found) == (told is None)
-        assert not parser.halted
+        requests, error = parsed_by(short_parser(), *pieces)
+        assert (len(requests), error) == (told is None, told)
 
 
 def test_a_long_request_behind_a_short_one() -> None:
-    """It is left lying: when the first was the login it is read, else it is a fault."""
+    """It is parsed in another call: when the first was the login it is read, else it is a fault."""
     long = pack(b"ADDJOB", b"q", b"x" * 20_000, b"0")
     for known in (True, False):
         parser = short_parser()
-        assert parser.feed(pack(b"AUTH", b"pw") + long + pack(b"PING")) == [[b"AUTH", b"pw"]]
-        assert (parser.halted, parser.error) == (True, None)
+        parser.feed(pack(b"AUTH", b"pw") + long + pack(b"PING"))
+        assert parser.parse() == [[b"AUTH", b"pw"]]
+        assert parser.more
         parser.limit(short=not known)
-        found = parser.feed(b"")
-        assert [len(args) for args in found] == ([4, 1] if known else [])
-        assert (parser.halted, bool(parser.error)) == (False, not known)
+        requests, error = parsed_by(parser, b"")
+        assert [len(args) for args in requests] == ([4, 1] if known else [])
+        assert error == (None if known else "unauthenticated bulk length")
+
+
+# Other protocols
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"POST / HTTP/1.1", b"GET /\xff?a=%0aDEBUG HTTP/1.0", b"OPTIONS * http/1.1 \t",
+        b"PRI * HTTP/2.0", b"GET / HTTP/3", b"CONNECT x:1 HTTP/1.1", b"GET /'\"a HTTP/1.1",
+        b"x" * 5000 + b" HTTP/1.1", b"Host: localhost:7711", b"host:x", b" HOST: x",
+        b"\x16\x03\x01\x02\x00\x01\x00",
+    ],
+)  # fmt: skip
+def test_other_protocols_end_the_stream(line: bytes) -> None:
+    """No line behind one that HTTP or TLS begins with is read, however the bytes are cut."""
+    for end in (b"\r\n", b"\n"):
+        stream = pack(b"PING") + line + end + b"DEBUG FLUSHALL\r\n"
+        for chunks in ([stream], one_by_one(stream)):
+            parser = RequestParser()
+            requests, error = parsed_by(parser, *chunks)
+            assert requests == [[b"PING"]]
+            assert "HTTP or TLS" in error
+            with pytest.raises(OtherProtocolError):
+                parser.parse()
+
+
+@pytest.mark.parametrize(
+    "line", [b"PING HTTP/1.1x", b"PING HTTP", b"HTTP/ PING", b"PING Host:", b"hosts"]
+)
+def test_other_lines_are_commands(line: bytes) -> None:
+    """Lines that only look like it are read as ever, and so is anything in an array."""
+    assert parse(line + b"\r\n") == ([line.split()], None)
+    args = [b"PING", b"GET / HTTP/1.1\r\nHost: x"]
+    assert parse(pack(*args)) == ([args], None)
