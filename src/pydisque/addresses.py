@@ -77,7 +77,11 @@ _LONGEST_HOST = 255
 
 def is_host(text: str) -> bool:
     """Whether a text can be a host's name or number: no blanks, escapes or parts of a URL."""
-    return 0 < len(text) <= _LONGEST_HOST and text.isprintable() and not any(c in text for c in "/@?#, []")
+    return (
+        0 < len(text) <= _LONGEST_HOST
+        and text.isprintable()
+        and not any(c in text for c in "/@?#, []")
+    )
 
 
 def parse_addresses(nodes: str | Iterable[str]) -> list[Address]:

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from urllib.parse import parse_qs
 
 from redis.exceptions import RedisError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from pydisque.arguments import is_job_id
@@ -42,7 +42,7 @@ FailedLogin = Callable[[Request], Awaitable[Response | None]]
 
 
 async def fields_of(request: Request) -> Fields | None:
-    """What a form says; None: it is too large, too slow, or no form."""
+    """What a form says; None: it is too large, too slow, cut off, or no form."""
     body = b""
     try:
         async with asyncio.timeout(READ_SECONDS):
@@ -50,7 +50,7 @@ async def fields_of(request: Request) -> Fields | None:
                 body += chunk
                 if len(body) > LARGEST:
                     return None
-    except TimeoutError:
+    except (TimeoutError, ClientDisconnect):
         return None
     try:
         return parse_qs(body.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS)

@@ -71,14 +71,22 @@ class Guard:
             await send(message)
 
         refusal = await self._refusal(request, known)
-        if refusal is None and self._under_way >= MOST_REQUESTS:
-            refusal = _refused(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at once")
         if refusal is not None:
             await refusal(scope, receive, answer)
+        elif _is_public(scope):
+            await self._app(scope, receive, answer)
+        else:
+            await self._pass(scope, receive, answer)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through to what takes its time; what anybody may ask for does not count."""
+        if self._under_way >= MOST_REQUESTS:
+            refusal = _refused(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at once")
+            await refusal(scope, receive, send)
             return
         self._under_way += 1
         try:
-            await self._app(scope, receive, answer)
+            await self._app(scope, receive, send)
         finally:
             self._under_way -= 1
 
@@ -87,8 +95,7 @@ class Guard:
             return _refused(HTTPStatus.MISDIRECTED_REQUEST, "this host is not ours: --allow-host")
         if request.method not in ("GET", "HEAD") and not auth.is_from_us(request.headers):
             return _refused(HTTPStatus.FORBIDDEN, "this did not come from a page of ours")
-        # Not the path of the URL, which is put together of what the request says of the host.
-        if request.scope["path"].startswith(PUBLIC) or self._is_admitted(cookie):
+        if _is_public(request.scope) or self._is_admitted(cookie):
             return None
         header = request.headers.get("authorization")
         if header is None:
@@ -123,6 +130,12 @@ class Guard:
         return _refused(
             HTTPStatus.UNAUTHORIZED, "the token is missing", {"WWW-Authenticate": "Bearer"}
         )
+
+
+def _is_public(scope: Scope) -> bool:
+    # Not the path of the URL, which is put together of what the request says of the host.
+    path: str = scope["path"]
+    return path.startswith(PUBLIC)
 
 
 def _refused(status: HTTPStatus, text: str, headers: dict[str, str] | None = None) -> Response:

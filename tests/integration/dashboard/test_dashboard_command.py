@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import urllib.request
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -114,8 +115,17 @@ async def asked(url: str, request: bytes) -> bytes:
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(request)
     line = await reader.readline()
-    writer.close()
+    await closed([writer])
     return line
+
+
+async def closed(writers: Iterable[asyncio.StreamWriter]) -> None:
+    """Close these connections, whether or not they are closed already."""
+    ending = []
+    for writer in writers:
+        writer.close()
+        ending.append(writer.wait_closed())
+    await asyncio.gather(*ending, return_exceptions=True)
 
 
 def test_wrong_tokens_lock_nobody_out():
@@ -141,16 +151,35 @@ def test_idle_connections_lock_nobody_out():
 
     async def main(url: str) -> None:
         host, port = url.removeprefix("http://").split(":")
-        idle = [await asyncio.open_connection(host, int(port)) for _ in range(600)]
-        for _, writer in idle[::2]:
-            writer.write(SLOW_FORM)
+        idle = []
+        for at in range(600):
+            idle.append(await asyncio.open_connection(host, int(port)))
+            idle[-1][1].write(SLOW_FORM if at % 2 else b"")
         await asyncio.sleep(listening.AT_LEAST)  # those that came just now stay in any case
-        assert b" 200 " in await asked(url, RIGHT)
-        for _, writer in idle:
-            writer.close()
+        for _ in range(3):
+            assert b" 200 " in await asked(url, RIGHT)
+        await closed(writer for _, writer in idle)
 
     with Server() as node, Dashboard([node.address], "--token", "sesame") as board:
         asyncio.run(main(board.url))
+    assert "Traceback" not in board.log
+
+
+def test_forms_that_never_end_lock_nobody_out():
+    """Though as many of them are under way as there may be requests of those who may look."""
+
+    async def main(url: str) -> None:
+        host, port = url.removeprefix("http://").split(":")
+        slow = [await asyncio.open_connection(host, int(port)) for _ in range(300)]
+        for _, writer in slow:
+            writer.write(SLOW_FORM)
+        for _ in range(3):
+            assert b" 200 " in await asked(url, RIGHT)
+        await closed(writer for _, writer in slow)
+
+    with Server() as node, Dashboard([node.address], "--token", "sesame") as board:
+        asyncio.run(main(board.url))
+    assert "Traceback" not in board.log
 
 
 @pytest.mark.parametrize("name", ["uvicorn", "starlette", "jinja2"])
