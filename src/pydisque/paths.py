@@ -1,7 +1,7 @@
-"""Which texts that people give as a path are none. Pure.
+"""Tells addresses from paths. Pure.
 
-As for git and rsync, a colon before the first slash makes an address, not a path: a directory named
-`localhost:7711` is never what was meant.
+As in git and rsync, a colon before the first slash makes a text an address. So no directory or file
+is made for the address of a node.
 """
 
 from __future__ import annotations

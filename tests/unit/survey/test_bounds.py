@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -24,18 +24,6 @@ ROOM = 500
 """Queues that the survey keeps."""
 LOOKS = 12
 OURS = "pydisque.survey.", "pydisque.watching"
-
-
-@pytest.fixture
-def node() -> Iterator[Server]:
-    with Server() as node:
-        yield node
-
-
-@pytest.fixture
-def client(node: Server) -> Iterator[Client]:
-    with Client(node.address) as client:
-        yield client
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
 
 import pytest
@@ -15,18 +15,6 @@ from pydisque.survey import JobList, Survey
 HEAVY = b"x" * 1_000_000
 LOOKING = 20_000
 """Bytes that a look may bring for itself."""
-
-
-@pytest.fixture
-def node() -> Iterator[Server]:
-    with Server() as node:
-        yield node
-
-
-@pytest.fixture
-def client(node: Server) -> Iterator[Client]:
-    with Client(node.address) as client:
-        yield client
 
 
 @pytest.fixture
