@@ -1,10 +1,10 @@
 """Have nodes and the Valkey that their jobs are in fail, while all work: `make chaos-valkey`.
 
-Three nodes are on a primary and its replica under Sentinels, or on a Cluster of six. Producers and
-consumers use them all, while nodes are killed and stopped, primaries too, connections are cut,
-replicas are promoted and shards are moved. After each fault all has to be well again by itself; at
-the end every queue is drained, and all that was told to anybody is held against what it has to keep
-(see store_promises.py).
+Three nodes are on a primary and its replicas under Sentinels, or on a Cluster of three primaries.
+Producers and consumers use them all, while nodes are killed and stopped, primaries too, connections
+are cut, replicas take the place of living primaries and shards are moved. After each fault all has
+to be well again by itself; at the end every queue is drained, and all that was told to anybody is
+held against what it has to keep (see store_promises.py).
 """
 
 from __future__ import annotations
@@ -31,13 +31,21 @@ from chaos.history import History
 from chaos.store_clients import QUEUES, Busy, Consumer, Producer, World
 from chaos.store_promises import Promises, Trouble, Violation, is_documented
 from chaos.store_watch import Probe, Sample, growth, sample
-from chaos.stores import Cluster, Stores
+from chaos.stores import Cluster, Sentinels, Stores
+from pydisque.put_back import at_most_once
 from servers import NodeProcess, until
 
 NODE_FAULTS = ("kill-node", "stop-node")
-VALKEY_FAULTS = ("kill-primary", "kill-replica", "stop-primary", "cut", "failover")
+REPLACEMENTS = ("replace", "hang-primary")
+"""Faults by which another server takes the place of a primary that lives."""
+VALKEY_FAULTS = (
+    "kill-primary", "kill-replica", "stop-primary", "hang-replica", "cut", "failover",
+    *REPLACEMENTS,
+)  # fmt: skip
 CLUSTER_FAULTS = ("reshard", "migrate")
-FAULTS = (*NODE_FAULTS, *VALKEY_FAULTS, *CLUSTER_FAULTS)
+SENTINEL_FAULTS = ("partition",)
+"""Faults for which servers are reached through proxies."""
+FAULTS = (*NODE_FAULTS, *VALKEY_FAULTS, *CLUSTER_FAULTS, *SENTINEL_FAULTS)
 TOPOLOGIES = ("sentinel", "cluster")
 
 RECOVERY = 30
@@ -54,7 +62,7 @@ class Plan(NamedTuple):
     topology: str = "sentinel"
     faults: int = 50
     seed: int = 0
-    replicate: int = 2
+    replicate: int = 1
     modes: tuple[str, ...] = FAULTS
     appendonly: str = "none"
     """When Valkey's servers write to their disks: ``none``, ``everysec`` or ``always``."""
@@ -65,6 +73,8 @@ class Plan(NamedTuple):
     consumers: int = 4
     timeout: int = 2
     """The nodes' ``store-timeout``."""
+    priorities: tuple[int, ...] = (100,)
+    """The ``replica-priority`` of each replica of a primary."""
 
 
 class Outcome(NamedTuple):
@@ -86,7 +96,8 @@ class Outcome(NamedTuple):
         ]
         if self.violations:
             lines += [self._when(trouble) for trouble in self.troubles]
-        rows = [*self._figures(), ("promises broken", str(len(self.violations)))]
+        rows = [*self._figures(), ("seconds of -NOREPL", f"{self.history.refused_for():.1f}")]
+        rows.append(("promises broken", str(len(self.violations))))
         rows.append(("seconds", f"{self.seconds:.0f}"))
         width = max(len(name) for name, _ in rows)
         return "\n".join([*lines, *(f"{name:{width}} {figure:>12}" for name, figure in rows)])
@@ -99,6 +110,8 @@ class Outcome(NamedTuple):
     def _figures(self) -> Iterator[tuple[str, str]]:
         for name, number in sorted(self.history.counts.items()):
             yield name, str(number)
+        for what, number in sorted(Counter(one.what for one in self.violations).items()):
+            yield f"broken: {what}", str(number)
         for what, number in sorted(Counter(cost.what for cost in self.costs).items()):
             yield f"without copies: {what}", str(number)
         kinds: dict[str, list[Trouble]] = {}
@@ -152,7 +165,8 @@ class Chaos:
 
     def _kinds(self) -> list[str]:
         clustered = isinstance(self._stores, Cluster)
-        return [one for one in self._plan.modes if clustered or one not in CLUSTER_FAULTS]
+        others = SENTINEL_FAULTS if clustered else CLUSTER_FAULTS
+        return [one for one in self._plan.modes if one not in others]
 
     @contextlib.contextmanager
     def _clients(self) -> Iterator[list[Busy]]:
@@ -194,11 +208,16 @@ class Chaos:
             "kill-primary": self._stores.kill_primary,
             "kill-replica": self._stores.kill_replica,
             "stop-primary": self._stores.stop_primary,
+            "hang-primary": self._stores.hang_primary,
+            "hang-replica": self._stores.hang_replica,
+            "replace": self._stores.replace,
             "cut": self._stores.cut,
             "failover": self._stores.fail_over,
         }
         if isinstance(self._stores, Cluster):
             todo |= {"reshard": self._stores.reshard, "migrate": self._stores.migrate}
+        if isinstance(self._stores, Sentinels):
+            todo["partition"] = self._stores.partition
         try:
             todo[kind](choose)
         except BaseException as error:  # noqa: BLE001 - it may be in a thread of its own
@@ -269,15 +288,16 @@ class Chaos:
             time.sleep(0.1)
 
     def _left(self, queue: bytes) -> list[bytes]:
-        return self._nodes[0].jobs(queue.decode())
+        """The jobs that will be delivered again; at most once is not, acknowledged or not."""
+        return [id_ for id_ in self._nodes[0].jobs(queue.decode()) if not at_most_once(id_)]
 
     def _check_empty(self) -> None:
         for queue in QUEUES:
             for id_ in self._left(queue):
                 of = (job for job in self._history.jobs.values()
                       if any(event.id == id_ for event in job.events))  # fmt: skip
-                what = f"left though all is done: {id_.decode()}"
-                self._violations.append(Violation(what, next(of, None)))
+                job = next(of, None)
+                self._violations.append(Violation("left though all is done", job))
 
     def _judge(self) -> Outcome:
         found = list(Promises(self._history, self._troubles, self._plan.replicate).broken())
@@ -313,7 +333,13 @@ def run(plan: Plan) -> Outcome:
     choose = random.Random(f"{plan.seed} topology")
     with (
         tempfile.TemporaryDirectory(prefix="pydisque-chaos-nodes-") as folder,
-        stores.running(plan.topology, plan.appendonly, choose) as servers,
+        stores.running(
+            plan.topology,
+            plan.appendonly,
+            choose,
+            plan.priorities,
+            parted=bool({*plan.modes} & {*SENTINEL_FAULTS}),
+        ) as servers,
         _nodes(plan, servers, Path(folder)) as nodes,
     ):
         logs = {file.name: file for file in Path(folder).iterdir()}
@@ -343,8 +369,13 @@ def main() -> None:
     parser.add_argument("--modes", default=",".join(FAULTS), help=f"of {', '.join(FAULTS)}")
     parser.add_argument("--appendonly", choices=("none", "everysec", "always"), default="none")
     parser.add_argument("--pause", type=float, default=Plan().pause)
+    parser.add_argument(
+        "--priorities", default="100", help="replica-priority of each replica, as in 100,100,0"
+    )
     options = vars(parser.parse_args())
-    plan = Plan(**{**options, "modes": tuple(options["modes"].split(","))})
+    options["modes"] = tuple(options["modes"].split(","))
+    options["priorities"] = tuple(map(int, options["priorities"].split(",")))
+    plan = Plan(**options)
     if unknown := set(plan.modes) - set(FAULTS):
         parser.error(f"no such fault: {', '.join(unknown)}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))

@@ -110,6 +110,8 @@ class History:
         self.ends: list[str] = []
         """How the node ended, and when."""
         self.counts: Counter[str] = Counter()
+        self.refusals: list[tuple[float, float]] = []
+        """When requests were sent, and when ``-NOREPL`` came back."""
         self._numbers = count(1)
         self._lock = threading.Lock()
 
@@ -127,6 +129,14 @@ class History:
             return job
         self.strangers.append(body)
         return None
+
+    def refused_for(self) -> float:
+        """Seconds in which requests were sent that were refused for want of copies."""
+        seconds, end = 0.0, 0.0
+        for sent, told in sorted(self.refusals):
+            seconds += max(0.0, told - max(sent, end))
+            end = max(end, told)
+        return seconds
 
     def add_count(self, what: str, by: int = 1) -> None:
         """Count for the table."""

@@ -11,6 +11,9 @@ from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
 
+KINDS = {"replica": b"REPLCONF", "sentinel": b"sentinel-", "node": b"pydisque"}
+"""Who is at the client's end of a connection to a Valkey, by a word of its first requests."""
+
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -61,6 +64,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._wires: set[_Wire] = set()
         self._silent = False
+        self._parted: frozenset[str] = frozenset()
         self.port = 0
 
     @property
@@ -97,12 +101,24 @@ class Proxy:
         for wire in self._wires:
             wire.silent = True
 
+    async def part(self, *kinds: str) -> None:
+        """Swallow what clients of these `KINDS` send and get, and of no others, until next told."""
+        self._parted = frozenset(kinds)
+        for wire in list(self._wires):
+            if not kinds and wire.silent and not self._silent:
+                wire.cut()  # it has lost what was swallowed
+            wire.silent = wire.silent or wire.kind in self._parted
+
     async def speak(self) -> None:
         """New connections lead to the node again."""
         self._silent = False
 
+    def is_parted(self, kind: str) -> bool:
+        """Whether clients of this kind get nothing now."""
+        return kind in self._parted
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        wire = _Wire(writer, silent=self._silent)
+        wire = _Wire(writer, self, silent=self._silent)
         self._wires.add(wire)
         try:
             await wire.carry(reader, self._target)
@@ -116,9 +132,12 @@ class Proxy:
 class _Wire:
     """One connection."""
 
-    def __init__(self, client: asyncio.StreamWriter, *, silent: bool) -> None:
+    def __init__(self, client: asyncio.StreamWriter, proxy: Proxy, *, silent: bool) -> None:
         self._ends = [client]
+        self._proxy = proxy
+        self._seen = b""
         self.silent = silent
+        self.kind = ""
 
     async def carry(self, reader: asyncio.StreamReader, target: int) -> None:
         """Both ways until one end is over."""
@@ -141,9 +160,16 @@ class _Wire:
 
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         while data := await source.read(65536):
+            if not self.kind and sink is not self._ends[0]:
+                self._recognize(data)
             if not self.silent:
                 sink.write(data)
                 await sink.drain()
+
+    def _recognize(self, data: bytes) -> None:
+        self._seen = (self._seen + data)[:4096]
+        self.kind = next((kind for kind, word in KINDS.items() if word in self._seen), "")
+        self.silent = self.silent or self._proxy.is_parted(self.kind)
 
     def cut(self) -> None:
         """Reset both ends."""

@@ -15,11 +15,12 @@ from redis.exceptions import ConnectionError, RedisError  # noqa: A004
 from chaos.crowd import Crowd, Member
 from chaos.history import Fate, History, Job
 from pydisque.client import Client, ReceivedJob
-from pydisque.errors import DisqueError, MisconfError, NoJobError
+from pydisque.errors import DisqueError, MisconfError, NoJobError, NoReplError
 
 QUEUES = tuple(b"work-%d" % number for number in range(12))
 """Enough for them to be in several shards, where there are several."""
-RETRIES = (2, 2, 2, 3)
+RETRIES = (2, 2, 2, 3, 0)
+"""Seconds after which a job is delivered again; 0 is at most once."""
 TTL = 36000
 
 RESEND = "sure"
@@ -35,9 +36,11 @@ class World(Crowd):
         """Copies without which nothing is answered; of single jobs there may be more."""
         self.errors: list[Exception] = []
 
-    def refused(self, error: Exception, doing: str) -> Fate:
-        """What an error tells of a request."""
+    def refused(self, error: Exception, doing: str, sent: float) -> Fate:
+        """What an error tells of a request that was sent then."""
         self.errors.append(error)
+        if isinstance(error, NoReplError):
+            self.history.refusals.append((sent, time.monotonic()))
         self.history.add_count(f"error: {doing}: {kind(error)}")
         return Fate.REFUSED if isinstance(error, MisconfError) else Fate.UNKNOWN
 
@@ -80,7 +83,7 @@ class Busy(Member):
         except NoJobError:
             fate = Fate.ABSENT
         except RedisError as error:
-            fate = self.world.refused(error, doing)
+            fate = self.world.refused(error, doing, sent)
         return reply, fate, sent, time.monotonic()
 
 
@@ -93,7 +96,8 @@ class Producer(Busy):
     def step(self) -> None:
         choose = self.random
         count = choose.choice((1, 1, 1, 3, 10))
-        queue, retry, copies = choose.choice(QUEUES), choose.choice(RETRIES), self._copies()
+        queue, retry = choose.choice(QUEUES), choose.choice(RETRIES)
+        copies = self._copies() if retry else self.world.replicate
         delay = choose.choice((0, 0, 0, 1))
         jobs = [
             self.world.history.new_job(queue, retry, delay, choose.choice((0, 10, 100, 5000)))
@@ -125,7 +129,7 @@ class Producer(Busy):
             became = fate or Fate.CONFIRMED
             if isinstance(reply, Exception):
                 assert isinstance(reply, (DisqueError, ConnectionError)), reply
-                became, reply = self.world.refused(reply, "add"), None
+                became, reply = self.world.refused(reply, "add", sent), None
             job.note("add", sent, told, became, self.name, reply or b"")
             self.world.history.add_count(f"adds {became.value}")
         if any(job.add.fate is not Fate.CONFIRMED for job in jobs):

@@ -1,8 +1,8 @@
 """What nodes promise whose jobs are in a Valkey that fails over, held against a history: pure.
 
 Only what is certain counts: a request is done at some moment between its sending and its reply.
-Some promises are for those alone who wait for copies of what they change; what is broken of these
-by others is what going without costs.
+Some promises are made only to clients of nodes that wait for replicas; what is broken of these
+with ``--replicate 0`` is what going without costs.
 """
 
 from __future__ import annotations
@@ -82,13 +82,13 @@ class Promises:
             yield Violation("added once, but there are two of it", job)
         if any(event.told < job.add.sent + job.delay - SLACK for event in deliveries):
             yield Violation("delivered before its delay was over", job)
-        if job.add.fate is Fate.CONFIRMED:
-            fatal = job.copies > 1
+        if job.add.fate is Fate.CONFIRMED and job.retry:
+            fatal = self._replicate > 0 or job.copies > 1
             yield from (Violation(what, job, fatal) for what in self._lost(job, job.add.id))
         for id_ in ids:
             events = [event for event in job.events if event.id == id_]
             again = self._again(job.retry, sorted(events, key=lambda event: event.told))
-            yield from (Violation(what, job, self._replicate > 1) for what in again)
+            yield from (Violation(what, job, self._replicate > 0) for what in again)
 
     def _lost(self, job: Job, id_: bytes) -> Iterator[str]:
         """What tells that a job is gone that was confirmed and that nobody acknowledged."""
@@ -121,6 +121,8 @@ class Promises:
         acks = [e for e in events if e.what == "ack" and e.fate is Fate.CONFIRMED]
         if any(delivery.sent > ack.told for ack in acks for delivery in deliveries):
             yield "delivered after its ack was confirmed"
+        if not retry and len(deliveries) > 1:
+            yield "at most once, and delivered twice"
         if any(self._too_early(retry - SLACK, later, events) for later in deliveries):
             yield "delivered again before its retry time was over"
 

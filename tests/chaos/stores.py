@@ -1,4 +1,4 @@
-"""Valkeys that fail over: a primary and its replica under Sentinels, or a Cluster of six.
+"""Valkeys that fail over: a primary with replicas under Sentinels, or a Cluster of six or more.
 
 Formed over the wire alone. All is done to them that befalls such systems, or that whoever runs
 them may do; what is to be kept all the same is said elsewhere. A primary that was killed is started
@@ -12,13 +12,15 @@ import contextlib
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import hiredis
 
+from chaos.proxy import Proxies, Proxy
 from pydisque.node.valkey.layout import MOST_SHARDS, Layout, slot
 from servers import until
 from valkeys import BINARY, ValkeyProcess
@@ -33,11 +35,31 @@ SETTLED = 60
 class Server(ValkeyProcess):
     """One server, with a folder of its own."""
 
-    def __init__(self, folder: str, *options: str) -> None:
-        """Start it."""
+    def __init__(self, folder: str, *options: str, proxies: Proxies | None = None) -> None:
+        """Start it; with proxies, other servers, Sentinels and nodes reach it through one."""
         self.stopped = False
         self.alive = True
+        self.proxies = proxies
+        self.proxy: Proxy | None = None
         super().__init__(tempfile.mkdtemp(dir=folder), "--repl-diskless-sync-delay", "0", *options)
+
+    def start(self) -> None:
+        """Start it, and wait until it serves."""
+        if self.proxies and self.proxy is None:
+            self.proxy = self.proxies.to(self.port)
+            self._options = (*self._options, "--replica-announce-port", str(self.proxy.port))
+        super().start()
+
+    @property
+    def public_port(self) -> int:
+        """Where others reach it."""
+        return self.proxy.port if self.proxy else self.port
+
+    def part(self, *kinds: str) -> None:
+        """Cut it off from clients of these kinds, see `proxy.KINDS`; with none, from nobody."""
+        assert self.proxies is not None
+        assert self.proxy is not None
+        self.proxies.do(self.proxy.part(*kinds))
 
     def role(self) -> str:
         """``master`` or ``slave``, or nothing when it does not say."""
@@ -46,10 +68,10 @@ class Server(ValkeyProcess):
                 return self.ask("ROLE")[0].decode()
         return ""
 
-    def is_copied(self) -> bool:
-        """Whether a replica has all it has, or soon will."""
+    def is_copied(self, replicas: int = 1) -> bool:
+        """Whether replicas have all it has, or soon will."""
         with contextlib.suppress(OSError, hiredis.ReplyError):
-            return b"state=online" in self.ask("INFO", "replication")
+            return self.ask("INFO", "replication").count(b"state=online") >= replicas
         return False
 
     def kill(self) -> None:
@@ -111,6 +133,8 @@ class Stores:
     servers: list[Server]
     shards: int
     """How many a system gets here."""
+    replicas_each: int
+    """Replicas of each primary."""
 
     @property
     def url(self) -> str:
@@ -171,6 +195,24 @@ class Stores:
         time.sleep(choose.choice((choose.uniform(0.1, 1), choose.uniform(1.5, 6))))
         primary.go_on()
 
+    def hang_primary(self, choose: Random) -> None:
+        """SIGSTOP one until another one takes its place, then let it go on as if nothing were."""
+        primary = choose.choice(until(self.primaries, SETTLED))
+        primary.stop()
+        time.sleep(choose.uniform(1.5, 3.5) * UNREACHABLE / 1000)
+        primary.go_on()
+
+    def hang_replica(self, choose: Random) -> None:
+        """The same of a replica."""
+        replica = choose.choice(until(self.replicas, SETTLED))
+        replica.stop()
+        time.sleep(choose.choice((choose.uniform(0.1, 1), choose.uniform(1.5, 4))))
+        replica.go_on()
+
+    def replace(self, choose: Random) -> None:
+        """Have another one take the place of a living primary, which nobody tells beforehand."""
+        raise NotImplementedError
+
     def cut(self, choose: Random) -> None:
         """Cut the connections of all clients, some times."""
         for _ in range(choose.choice((1, 1, 2, 5))):
@@ -185,15 +227,25 @@ class Stores:
 
 
 class Sentinels(Stores):
-    """A primary and its replica, and those who watch over them."""
+    """A primary and its replicas, and those who watch over them."""
 
     shards = 1
 
-    def __init__(self, folder: str, options: list[str], sentinels: int = 3) -> None:
-        """Start them, and wait until they know each other."""
+    def __init__(
+        self,
+        folder: str,
+        options: list[str],
+        sentinels: int = 3,
+        replicas: Sequence[int] = (100,),
+        proxies: Proxies | None = None,
+    ) -> None:
+        """Start them, and wait until they know each other; `replicas` are their priorities."""
+        self._proxies = proxies
         self.servers = []
         self.sentinels: list[Sentinel] = []
+        self.replicas_each = len(replicas)
         self._options = options
+        self._priorities = replicas
         try:
             self._form(folder, sentinels)
         except BaseException:
@@ -201,16 +253,20 @@ class Sentinels(Stores):
             raise
 
     def _form(self, folder: str, sentinels: int) -> None:
-        self.servers = [Server(folder, *self._options) for _ in range(2)]
-        primary, replica = self.servers
-        replica.ask("REPLICAOF", "127.0.0.1", primary.port)
-        until(primary.is_copied, SETTLED)
+        for priority in (100, *self._priorities):
+            options = *self._options, "--replica-priority", str(priority)
+            self.servers.append(Server(folder, *options, proxies=self._proxies))
+        primary, *replicas = self.servers
+        for replica in replicas:
+            replica.ask("REPLICAOF", "127.0.0.1", primary.public_port)
+        until(lambda: primary.is_copied(self.replicas_each), SETTLED)
         quorum = sentinels // 2 + 1
         for _ in range(sentinels):
-            self.sentinels.append(Sentinel(folder, primary.port, quorum))
+            self.sentinels.append(Sentinel(folder, primary.public_port, quorum))
         until(
             lambda: all(
-                one.knows("REPLICAS") == 1 and one.knows("SENTINELS") == sentinels - 1
+                one.knows("REPLICAS") == self.replicas_each
+                and one.knows("SENTINELS") == sentinels - 1
                 for one in self.sentinels
             ),
             SETTLED,
@@ -223,9 +279,19 @@ class Sentinels(Stores):
         return f"valkey://{hosts}?service={SERVICE}"
 
     def healthy(self) -> bool:
-        """Whether the two are one primary and its replica, and all Sentinels say so."""
+        """Whether they are one primary and its replicas, and all Sentinels say so."""
         primaries = self.primaries()
-        return len(primaries) == 1 and primaries[0].is_copied() and self._is_known(primaries[0])
+        if len(primaries) != 1 or not self._is_known(primaries[0]):
+            return False
+        return primaries[0].is_copied(self.replicas_each) and self._all_up()
+
+    def _all_up(self) -> bool:
+        """Whether no Sentinel takes a replica for dead."""
+        return not any(
+            b"s_down" in b",".join(row)
+            for one in self.sentinels
+            for row in one.ask("SENTINEL", "REPLICAS", SERVICE)
+        )
 
     def has_another(self, old: Server) -> bool:
         """Whether the other one is the primary, for itself and for all who watch.
@@ -237,7 +303,7 @@ class Sentinels(Stores):
 
     def _is_known(self, primary: Server) -> bool:
         """Whether all Sentinels say that it is the primary."""
-        here = [b"127.0.0.1", b"%d" % primary.port]
+        here = [b"127.0.0.1", b"%d" % primary.public_port]
         return all(
             one.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE) == here
             for one in self.sentinels
@@ -247,16 +313,41 @@ class Sentinels(Stores):
         """As a replica; or as the primary it was, for the Sentinels to tell it otherwise."""
         [primary] = self.primaries()
         if choose.random() < 0.7:
-            server.rise("--replicaof", "127.0.0.1", str(primary.port))
+            server.rise("--replicaof", "127.0.0.1", str(primary.public_port))
         else:
             server.rise()
 
     def fail_over(self, choose: Random) -> None:
         """Ask a Sentinel for it."""
+        self._have_replaced(choose, *choose.choice(([], ["COORDINATED"])))
+
+    def replace(self, choose: Random) -> None:
+        """By Sentinels that do not tell the primary, which therefore goes on for a while."""
+        self._have_replaced(choose)
+
+    def partition(self, choose: Random) -> None:
+        """Cut a primary off from its replicas, from Sentinels or from both, at times a replica.
+
+        Nodes reach it all the time, and so may go on with a primary that others take for dead.
+        """
+        server = choose.choice(until(lambda: self.primaries() + self.replicas()[:1], SETTLED))
+        server.part(*choose.choice((("replica",), ("sentinel",), *3 * [("replica", "sentinel")])))
+        time.sleep(choose.choice((0.5, 2, 4, 7)))
+        server.part()
+
+    def _have_replaced(self, choose: Random, *options: str) -> None:
         primary = until(lambda: self.healthy() and self.primaries()[0], SETTLED)
-        words = ["SENTINEL", "FAILOVER", SERVICE, *choose.choice(([], ["COORDINATED"]))]
-        until(lambda: _agreed(lambda: choose.choice(self.sentinels).ask(*words)), SETTLED)
-        until(lambda: self.has_another(primary), SETTLED)
+        words = ["SENTINEL", "FAILOVER", SERVICE, *options]
+
+        def done() -> bool:
+            """Sentinels may give a failover up, and have to be asked again then."""
+            _agreed(lambda: choose.choice(self.sentinels).ask(*words))
+            deadline = time.monotonic() + 5
+            while time.monotonic() < deadline and not self.has_another(primary):
+                time.sleep(0.05)
+            return self.has_another(primary)
+
+        until(done, SETTLED)
 
     def close(self) -> None:
         """End all."""
@@ -266,13 +357,16 @@ class Sentinels(Stores):
 
 
 class Cluster(Stores):
-    """Three primaries, each with a replica, as long as nothing happens."""
+    """Three primaries, each with replicas, as long as nothing happens."""
 
     shards = MOST_SHARDS
 
-    def __init__(self, folder: str, options: list[str], *, full_coverage: bool = True) -> None:
+    def __init__(
+        self, folder: str, options: list[str], *, full_coverage: bool = True, replicas: int = 1
+    ) -> None:
         """Start them, and wait until they are one Cluster."""
         self.servers = []
+        self.replicas_each = replicas
         self.layout = Layout("disque", self.shards)
         self._options = [
             *("--cluster-enabled", "yes", "--cluster-node-timeout", str(UNREACHABLE)),
@@ -287,7 +381,7 @@ class Cluster(Stores):
             raise
 
     def _form(self, folder: str) -> None:
-        for number in range(6):
+        for number in range(3 + 3 * self.replicas_each):
             self.servers.append(Server(folder, *self._options))
             self.servers[-1].ask("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
         self._ids = {self.id(server): server for server in self.servers}
@@ -297,7 +391,7 @@ class Cluster(Stores):
             first, after = number * 16384 // 3, (number + 1) * 16384 // 3
             server.ask("CLUSTER", "ADDSLOTSRANGE", first, after - 1)
         until(lambda: all(self._knows_all(server) for server in self.servers), SETTLED)
-        for primary, replica in zip(self.servers[:3], self.servers[3:], strict=True):
+        for primary, replica in zip(cycle(self.servers[:3]), self.servers[3:], strict=False):
             replica.ask("CLUSTER", "REPLICATE", self.id(primary))
         until(self.healthy, SETTLED)
 
@@ -310,7 +404,7 @@ class Cluster(Stores):
 
     def _knows_all(self, server: Server) -> bool:
         rows = self._rows(server)
-        return len(rows) == 6 and not any("handshake" in row[2] for row in rows)
+        return len(rows) == len(self.servers) and not any("handshake" in row[2] for row in rows)
 
     @property
     def url(self) -> str:
@@ -330,7 +424,8 @@ class Cluster(Stores):
                 return False
             views.add(tuple(sorted((row[0], *row[8:]) for row in rows if "master" in row[2])))
         owners = self.primaries()
-        return len(views) == 1 and len(owners) == 3 and all(one.is_copied() for one in owners)
+        copied = all(one.is_copied(self.replicas_each) for one in owners)
+        return len(views) == 1 and len(owners) == 3 and copied
 
     def owner(self, number: int) -> Server:
         """Who has a slot."""
@@ -350,8 +445,15 @@ class Cluster(Stores):
 
     def fail_over(self, choose: Random) -> None:
         """Ask a replica for it."""
+        self._promote(choose, *choose.choice(([], [], ["FORCE"])))
+
+    def replace(self, choose: Random) -> None:
+        """By a replica that does not tell the primary, which therefore goes on for a while."""
+        self._promote(choose, choose.choice(("FORCE", "TAKEOVER")))
+
+    def _promote(self, choose: Random, *options: str) -> None:
         replica = choose.choice(until(self.replicas, SETTLED))
-        words = ["CLUSTER", "FAILOVER", *choose.choice(([], [], ["FORCE"]))]
+        words = ["CLUSTER", "FAILOVER", *options]
 
         def asked() -> bool:
             if replica.role() != "master":
@@ -410,17 +512,30 @@ def _agreed(ask: Callable[[], Any]) -> bool:
 
 
 @contextlib.contextmanager
-def running(topology: str, appendonly: str, choose: Random) -> Iterator[Stores]:
+def running(
+    topology: str,
+    appendonly: str,
+    choose: Random,
+    priorities: Sequence[int] = (100,),
+    *,
+    parted: bool = False,
+) -> Iterator[Stores]:
     """Servers of one kind, which write to their disk or not, with what else may be either way."""
     options = ["--appendonly", "no"]
     if appendonly != "none":
         options = ["--appendonly", "yes", "--appendfsync", appendonly]
-    with tempfile.TemporaryDirectory(prefix="pydisque-chaos-valkey-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="pydisque-chaos-valkey-") as folder,
+        contextlib.ExitStack() as parts,
+    ):
         stores: Stores
         if topology == "sentinel":
-            stores = Sentinels(folder, options, choose.choice((1, 3, 3)))
+            sentinels = choose.choice((1, 3, 3)) if len(priorities) == 1 else 3
+            proxies = parts.enter_context(Proxies()) if parted else None
+            stores = Sentinels(folder, options, sentinels, priorities, proxies)
         else:
-            stores = Cluster(folder, options, full_coverage=choose.random() < 0.5)
+            covered = choose.random() < 0.5
+            stores = Cluster(folder, options, full_coverage=covered, replicas=len(priorities))
         try:
             yield stores
         finally:
