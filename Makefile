@@ -107,7 +107,7 @@ chaos: $(VENV)/.dev  ## 200 kills of a working node; OPTIONS="--kills N --seed N
 chaos-workers: $(VENV)/.dev  ## 100 deaths of workers at work; OPTIONS="--deaths N --seed N --executor E --modes M,M --nodes N"
 	$(BIN)/python tests/chaos/workers.py $(OPTIONS)
 
-chaos-valkey: $(VENV)/.dev  ## 50 faults of nodes and their Valkey; OPTIONS="--faults N --seed N --topology sentinel|cluster --replicate N"
+chaos-valkey: $(VENV)/.dev  ## 50 faults of nodes and their Valkey; OPTIONS="--faults N --seed N --topology sentinel|cluster --priorities 100,100 --replicate N"
 	$(BIN)/python tests/chaos/failovers.py $(OPTIONS)
 
 soak: $(VENV)/.dev  ## a worker under steady load, watched; OPTIONS="--minutes N --rate N --executor E --json FILE"

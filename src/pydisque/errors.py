@@ -83,7 +83,12 @@ class TooLateError(DisqueError):
 
 
 class NoReplError(DisqueError):
-    """ADDJOB: the node could not place as many copies as REPLICATE asks for."""
+    """A change has too few copies: fewer than REPLICATE or the node's ``replicate`` ask for.
+
+    A node on Valkey returns it for any change that a replica which may be promoted does not have in
+    time. It then removes the job of an ADDJOB again. If the primary fails before that, the job may
+    still be there after the failover, and be delivered.
+    """
 
     word = "NOREPL"
     text = "Not enough reachable nodes for the requested replication level"

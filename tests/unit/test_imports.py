@@ -97,19 +97,8 @@ NODE_LAYERS = [
 
 # The same for the store on Valkey, which may also import what stands before `durable` in the node.
 VALKEY_LAYERS = [
-    *(
-        "place",
-        "layout",
-        "batch",
-        "line",
-        "clocks",
-        "copies",
-        "lanes",
-        "shard",
-        "gathering",
-        "scan",
-        "system",
-    ),
+    *("place", "promotable", "layout", "batch", "line", "clocks", "sentinels", "replicas"),
+    *("copies", "lanes", "shard", "gathering", "scan", "system"),
     *("alarm", "fellows", "births", "store"),
     *("own", "visit", "moving", "checking"),
 ]
@@ -215,6 +204,7 @@ PURE = [
         "node/waiting",
         "node/arguments",
         "node/valkey/place",
+        "node/valkey/promotable",
         "node/valkey/layout",
         "node/valkey/batch",
         "node/valkey/lanes",

@@ -250,7 +250,9 @@ PARAMETERS = {
         fixed=True, own=True, secret=True,
     ),
     "replicate": Parameter(
-        "1", _number(1, 32), "Copies in Valkey's primary and replicas before a change is answered.",
+        "1", _number(0, 32),
+        "Minimum number of Valkey's servers that have a change before it is confirmed, besides all "
+        "replicas that may be promoted; 0: do not wait for replicas.",
         fixed=True, own=True,
     ),
     "store-timeout": Parameter(

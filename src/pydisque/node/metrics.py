@@ -101,6 +101,16 @@ def _tell_valkey(figures: Figures, valkey: ValkeyFigures) -> None:
         "Certain difference between the clocks of Valkey's servers: the fastest to the slowest.",
         valkey.clock_difference,
     )
+    figures.gauge(
+        "pydisque_node_valkey_promotable_replicas",
+        "Replicas that a failover could promote, and that have a change before it is confirmed.",
+        valkey.promotable,
+    )
+    figures.gauge(
+        "pydisque_node_valkey_awaited_replicas",
+        "Promotable replicas that have not confirmed for a second: replies wait for them.",
+        valkey.awaited,
+    )
     figures.summary(
         "pydisque_node_valkey_round_trip_seconds",
         "How often Valkey answered this node's question of each second, and how long it took.",

@@ -62,6 +62,10 @@ class ValkeyFigures(NamedTuple):
     """That they took in all."""
     clock_difference: float
     """Seconds between the clocks of its servers."""
+    promotable: int
+    """Replicas that a failover could promote."""
+    awaited: int
+    """Those of them for which replies wait now."""
 
 
 class Snapshot(NamedTuple):
@@ -186,6 +190,8 @@ class Watch:
             self._answers,
             self._seconds,
             float(kept["valkey_clock_difference"]),
+            kept["valkey_promotable_replicas"],
+            len(kept["valkey_replies_wait_for"].split()),
         )
 
 

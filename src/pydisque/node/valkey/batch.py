@@ -13,6 +13,7 @@ from itertools import islice, repeat
 from typing import Any, NamedTuple
 
 from pydisque.errors import DisqueError, MaxLenError, PausedError
+from pydisque.node.job import Job
 from pydisque.node.later import Later
 from pydisque.node.valkey import layout
 
@@ -263,7 +264,7 @@ class Batch:
             if operation.words[0] == b"take":
                 stand = [b"stand", 0, len(jobs), operation.words[-1]]
                 back.append(command(stand, bound=True))
-            back.append(command(layout.giving_back(jobs)))
+            back += giving_back(jobs)
             operation.answer.failed(error)
         self._others = others
         return left, back
@@ -338,3 +339,15 @@ def command(words: list[Any], *, bound: bool = False) -> Operation:
     later: Later[Any] = Later()
     later.then(nobody, nobody)
     return Operation(words, nobody, later, again=not bound, patient=True, writes=False, bound=bound)
+
+
+def giving_back(jobs: list[Job]) -> list[Operation]:
+    """The operations that queue jobs again which were handed out to nobody.
+
+    The deliveries of a job at most once cannot be told from each other. So it is queued again where
+    it was handed out and in one attempt, or not at all: anywhere later it may have been delivered.
+    """
+    once = [job for job in jobs if not job.retry]
+    others = [job for job in jobs if job.retry]
+    kinds = (others, False), (once, True)
+    return [command(layout.giving_back(some), bound=bound) for some, bound in kinds if some]

@@ -9,18 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple
 
 import hiredis
 
 from pydisque.node.valkey.line import Line, LineLostError
+from pydisque.node.valkey.promotable import parse_listing
 
 ALLOWED = 1.0
 """Seconds by which the clocks of two servers may differ without a warning."""
-
-_REPLICA = re.compile(rb"^slave\d+:ip=([^,]+),port=(\d+),state=online", re.MULTILINE)
 
 logger = logging.getLogger("pydisque.node")
 
@@ -116,5 +114,5 @@ async def read_clock(line: Line) -> Reading:
 
 
 async def _replicas_of(primary: Line) -> set[tuple[str, int]]:
-    told: bytes = await primary.exchange("INFO", "replication")
-    return {(host.decode(), int(port)) for host, port in _REPLICA.findall(told)}
+    listing = parse_listing(await primary.exchange("INFO", "replication"))
+    return {replica.address for replica in listing.replicas}

@@ -1,25 +1,33 @@
-"""When a change is in as many places as was asked: in replicas, and on disks if so chosen.
+"""Waits until changes are in all promotable replicas, in as many copies as asked for, and on disk.
 
-Valkey tells that of a connection's own writes only, and lets the connection do nothing else
-meanwhile. So each primary has a second one, on which a small write is made after all those that
-somebody waits for, one in each shard that was changed, and waited for: whoever has that has
-everything before it. One such round is under way at a time; who comes meanwhile shares the next.
+Invariant: a change is confirmed only once every replica that a failover could promote has
+acknowledged it. WAIT returns a number only, and of the connection's own writes. So each primary has
+a second connection, on which a round writes a mark in each changed shard, notes the offset, WAITs,
+and reads which replicas have acknowledged it. Changes that come meanwhile share the next round.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import hiredis
 
 from pydisque.errors import DisqueError, NoReplError
 from pydisque.node.valkey.line import Line, LineLostError
+from pydisque.node.valkey.place import written
+from pydisque.node.valkey.promotable import Listing, Promotable, parse_listing
+
+logger = logging.getLogger("pydisque.node")
 
 ROUND = 0.1
 """Seconds that a round lasts at most."""
+
+HELD = 1.0
+"""Seconds after which a replica that has not acknowledged a change is logged."""
 
 TOO_LATE = "Timeout reached before replicating to the requested number of nodes"
 UNKNOWN = (
@@ -33,23 +41,46 @@ Told = Callable[[DisqueError | None], object]
 class _Waiter(NamedTuple):
     mark: bytes
     wanted: int
+    since: float
     deadline: float
     told: Told
+
+
+class _Acknowledged(NamedTuple):
+    """What a round found."""
+
+    copies: int
+    """Servers that have the marks, the primary included; 0 if they are not on its disk."""
+    lacking: list[str]
+    """The promotable replicas that have not."""
+    listing: Listing
+    offset: int
+    """The primary's after the marks."""
+
+    def confirms(self, wanted: int) -> bool:
+        """Whether this is enough for so many copies; for 0 no replica matters."""
+        return self.copies >= max(1, wanted) and not (wanted and self.lacking)
 
 
 class Copies:
     """Those of one primary's changes."""
 
-    def __init__(self, line: Line, connect: Callable[[], Awaitable[Line]]) -> None:
+    def __init__(
+        self, line: Line, replicas: Promotable, connect: Callable[[], Awaitable[Line]]
+    ) -> None:
         """Prepare for a primary.
 
         Args:
             line: the connection on which changes are made.
+            replicas: those that have to have a change before it is confirmed.
             connect: opens another one to the same server.
         """
         self.synced = False
         """Whether changes have to be on disks, too."""
+        self.held_by: list[str] = []
+        """The replicas for which replies have waited for `HELD` seconds or longer."""
         self._primary = line
+        self._replicas = replicas
         self._connect = connect
         self.line: Line | None = None
         """The second connection."""
@@ -58,15 +89,21 @@ class Copies:
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
         self._rounds = 0
+        self._next = 0
+        """Replicas for which the next round waits at least."""
 
     def wait(self, mark: bytes, wanted: int, patience: float, told: Told) -> None:
-        """Tell once what was changed until now is in `wanted` places, in so many seconds (0: ever).
+        """Call `told` once what was changed until now is confirmed, within `patience` seconds.
+
+        Every promotable replica has it then, and `wanted` servers in all; with `wanted` 0 the
+        primary alone, on its disk if it is synced. 0 seconds: no limit.
 
         Raises nothing: `told` hears of a `NoReplError`, or that nobody knows. `mark` is the key of
         the small write, in the shard that was changed: any other may have left this server.
         """
-        deadline = self._loop.time() + patience if patience else float("inf")
-        self._waiters.append(_Waiter(mark, wanted, deadline, told))
+        now = self._loop.time()
+        deadline = now + patience if patience else float("inf")
+        self._waiters.append(_Waiter(mark, wanted, now, deadline, told))
         if self._task is None:
             self._task = self._loop.create_task(self._run())
 
@@ -95,31 +132,67 @@ class Copies:
         if self.line is None or self.line.closed:
             self.line = await self._connect()
         line = self.line
-        wants = [waiter.wanted for waiter in waiters]
-        self._rounds += 1
-        wanted = min(wants) if self._rounds % 2 else max(wants)  # or the largest waits for ever
-        now = self._loop.time()
-        seconds = min(ROUND, max(0.001, min(waiter.deadline for waiter in waiters) - now))
+        seconds = min(ROUND, min(waiter.deadline for waiter in waiters) - self._loop.time())
         failed: set[bytes] = set()
         for mark in {waiter.mark for waiter in waiters}:
             line.ask(["SET", mark, 1], partial(_written, failed, mark))
-        there = await self._count(line, wanted, max(1, int(seconds * 1000)))
+        wanted = self._replicas_wanted([waiter.wanted for waiter in waiters])
+        found = await self._acknowledged(line, wanted, max(1, int(seconds * 1000)))
+        self._primary.replicas = found.listing.online
         self._tell([one for one in waiters if one.mark in failed], DisqueError(UNKNOWN))
-        waiters = [one for one in waiters if one.mark not in failed]
-        self._tell([one for one in waiters if one.wanted <= there], None)
-        if left := [one for one in waiters if one.wanted > there]:
-            await self._give_up(line, left)
+        self._confirm([one for one in waiters if one.mark not in failed], found)
 
-    async def _count(self, line: Line, wanted: int, milliseconds: int) -> int:
-        """In how many places the writes are."""
+    def _replicas_wanted(self, copies: list[int]) -> int:
+        """The number of replicas for which a round waits."""
+        self._rounds += 1
+        # Alternate: WAIT returns as soon as the smallest count is reached, so larger ones starve.
+        wanted = min(copies) if self._rounds % 2 else max(copies)
+        return max(wanted - 1, self._replicas.count, self._next) if wanted else 0
+
+    async def _acknowledged(self, line: Line, wanted: int, milliseconds: int) -> _Acknowledged:
+        """Wait for replicas; the server makes the second listing right after the wait."""
+        wait = ["WAITAOF", 1] if self.synced else ["WAIT"]
+        before, reply, after = await asyncio.gather(
+            line.exchange("INFO", "replication"),
+            line.exchange(*wait, wanted, milliseconds),
+            line.exchange("INFO", "replication"),
+        )
+        offset, listing = parse_listing(before).offset, parse_listing(after)
+        self._replicas.read(listing, self._loop.time())
+        lacking = [written(*address) for address in self._replicas.lacking(offset)]
         if not self.synced:
-            return 1 + int(await line.exchange("WAIT", wanted - 1, milliseconds))
-        told: list[Any] = await line.exchange("WAITAOF", 1, wanted - 1, milliseconds)
-        return int(told[0]) and 1 + int(told[1])
+            return _Acknowledged(1 + int(reply), lacking, listing, offset)
+        own, others = map(int, reply)
+        if others < self._replicas.count and not lacking:
+            lacking = [f"{name} (on its disk)" for name in self._replicas.names()]
+        return _Acknowledged(own and 1 + others, lacking, listing, offset)
 
-    async def _give_up(self, line: Line, waiters: list[_Waiter]) -> None:
+    def _confirm(self, waiters: list[_Waiter], found: _Acknowledged) -> None:
+        done, left = list[_Waiter](), list[_Waiter]()
+        for waiter in waiters:
+            (done if found.confirms(waiter.wanted) else left).append(waiter)
+        # The next round waits for one replica more than this one found, or it would end at once.
+        self._next = found.listing.count(found.offset) + 1 if left else 0
+        self._tell(done, None)
+        self._note(found.lacking, min((waiter.since for waiter in left), default=0.0))
+        self._give_up(left)
+
+    def _note(self, lacking: list[str], since: float) -> None:
+        """Log for which replicas replies wait, and when that is over."""
+        if self.held_by and not lacking:
+            logger.warning("Valkey at %s: replies no longer wait for a replica", self._primary)
+            self.held_by = []
+        elif lacking and lacking != self.held_by and since and self._loop.time() - since > HELD:
+            logger.warning(
+                "Valkey at %s: replies wait for the replica at %s, which may be promoted and has "
+                "not confirmed; after store-timeout they are refused with NOREPL",
+                self._primary,
+                ", ".join(lacking),
+            )
+            self.held_by = lacking
+
+    def _give_up(self, waiters: list[_Waiter]) -> None:
         """Tell those whose time is over, or who wait for replicas that are not there."""
-        self._primary.replicas = await online_replicas(line)
         now = self._loop.time()
         for waiter in waiters:
             if waiter.wanted > 1 + self._primary.replicas:
@@ -141,9 +214,3 @@ class Copies:
 def _written(failed: set[bytes], mark: bytes, reply: object) -> None:
     if isinstance(reply, Exception):  # the shard is somewhere else by now
         failed.add(mark)
-
-
-async def online_replicas(line: Line) -> int:
-    """How many replicas follow a primary."""
-    told = (await line.exchange("INFO", "replication")).decode()
-    return sum(row.startswith("slave") and "state=online" in row for row in told.splitlines())

@@ -101,6 +101,8 @@ class Line(asyncio.Protocol):
         """How many replicas it has, when that was last looked at."""
         self.ahead = 0.0
         """Milliseconds by which its clock is ahead of this machine's monotonic one."""
+        self.awaits_copies = False
+        """Whether replies wait for copies of what is changed on it."""
         self.here = ""
         """The address of this end."""
         self.room = Room()
@@ -110,7 +112,7 @@ class Line(asyncio.Protocol):
         self._waiting: deque[tuple[Done, float]] = deque()
         self._published = published
         self.lost = lost
-        self._why = "it hung up"
+        self._why = "connection closed by the server"
         self._written = self._sent = 0  # bytes, for the transport and by it
         self._progress = 0.0  # when a byte came, or was known to have gone
         self.suspected = False

@@ -149,8 +149,10 @@ async def _load(place: Place, queues: list[Queue], jobs: list[Job], loaded: Load
         try:
             for shard, some in _by_shard(visit, queues, lambda queue: queue.name):
                 await _load_queues(visit, shard, some, loaded)
+                await visit.confirmed(shard)
             for shard, some in _by_shard(visit, jobs, lambda job: job.queue):
                 await _load_jobs(visit, shard, some, ids, loaded)
+                await visit.confirmed(shard)
         except VisitError as error:
             if not (loaded.loaded.jobs or loaded.loaded.queues):
                 raise

@@ -92,10 +92,10 @@ class Shard:
         """When it is time to come again, in milliseconds."""
         self.token = b""
         """What this node is called where the shard is now, and nowhere else, nor there again."""
-        self.why = "it was not connected to yet"
+        self.why = "not connected yet"
         self._ahead = 0.0
         self.confirm: Callable[[Line, Told], None] | None = None
-        """Tells when what was changed on a line is in enough places; None if it always is."""
+        """Tells when what was changed on a line is in enough places; None if nothing waits."""
         self.short: Callable[[], None] = lambda: None
         """Called when its server refused something as memory is short."""
         self._loop = asyncio.get_running_loop()
@@ -305,7 +305,7 @@ class Shard:
 
     def _done(self, line: Line, batch: Batch, told: list[Any], weight: int) -> None:
         """Give out what was answered, once enough servers have it."""
-        if self.confirm is None:
+        if self.confirm is None or not line.awaits_copies:
             batch.settle(told)
             line.room.give(weight)
             return

@@ -28,6 +28,7 @@ from pydisque.node.valkey.batch import (
     REMOVE,
     Operation,
     command,
+    giving_back,
     nobody,
 )
 from pydisque.node.valkey.births import Births
@@ -52,9 +53,6 @@ PAUSES = (b"none", b"in", b"out", b"all")
 UNUSED_AT_ONCE = 500
 """Queues that one call looks at to drop those that nobody uses."""
 
-LOOK_EVERY = 5
-"""Seconds after which it is looked again how many replicas there are."""
-
 CLOCKS_EVERY = 60
 """Seconds after which the clocks of all servers are compared again."""
 
@@ -75,7 +73,8 @@ class ValkeyStore:
         Args:
             place: where the Valkey is.
             patience: seconds after which a server that does not answer is given up.
-            copies: in how many of its servers a change has to be before it is answered.
+            copies: in how many of its servers a change has to be before it is answered, besides
+                the replicas that may be promoted; with 0 these need not have it.
             synced: whether it has to be on their disks.
         """
         self.closed: Callable[[], Awaitable[None]] = _nothing
@@ -91,7 +90,12 @@ class ValkeyStore:
         self.tick()
         self._patience = patience
         self._system = System(
-            place, patience, synced=synced, published=self._published, placed=self._placed
+            place,
+            patience,
+            copies=copies,
+            synced=synced,
+            published=self._published,
+            placed=self._placed,
         )
         self._shards: list[Shard] = []
         self._layout: Layout
@@ -102,7 +106,6 @@ class ValkeyStore:
         self._births: Births
         self._seconds = 0
         self._dropping: set[Shard] = set()
-        self._looking: asyncio.Task[None] | None = None
         self._comparing: asyncio.Task[None] | None = None
         self._clocks_due = 0
         self.node_id = new_node_id()
@@ -132,7 +135,7 @@ class ValkeyStore:
         self._by_channel = {shard.tag + b":due": shard for shard in self._shards}
         for shard in self._shards:
             shard.short = partial(self._drop_unused, shard)
-        if self._wanted > 1 or self._synced:
+        if self._wanted or self._synced:
             for shard in self._shards:
                 shard.confirm = partial(self._confirm, shard)
         return self._shards
@@ -179,11 +182,12 @@ class ValkeyStore:
             for shard in self._shards:
                 if (shard.tag, shard.token) == (tag, token):
                     self._woken(shard, int(clients), name)
-        elif push[0] == b"sunsubscribe":
-            if (shard := self._by_channel.get(push[1])) and self._system.hears(shard, line):
-                self._system.stale(shard, "it moved")
-        elif push[0] == b"message":
-            self._system.failed_over(line)
+        elif (
+            push[0] == b"sunsubscribe"
+            and (shard := self._by_channel.get(push[1]))
+            and self._system.hears(shard, line)
+        ):
+            self._system.stale(shard, "slot moved")
 
     def _woken(self, shard: Shard, clients: int, name: bytes) -> None:
         words = [b"take", 0, clients, self._reply_size, name]
@@ -272,7 +276,7 @@ class ValkeyStore:
     ) -> Later[bytes]:
         """As `Engine.add`."""
         if self._wanted > 1 and self.copies(name) < self._wanted:
-            self._look_at_replicas()  # perhaps it is back
+            self._system.look_at_replicas()  # perhaps it is back
             raise NoReplError
         shard, id_, head = self._new(name, ttl, retry, delay)
         if maxlen is not None:
@@ -315,7 +319,7 @@ class ValkeyStore:
 
     def copied(self, id_: Later[bytes] | bytes, copies: int, timeout: int) -> Later[bytes] | bytes:
         """The ID of a job once it has so many copies; else the job is removed."""
-        if copies <= self._wanted or isinstance(id_, bytes):
+        if copies <= max(1, self._wanted) or isinstance(id_, bytes):
             return id_
         answer: Later[bytes] = Later()
 
@@ -422,7 +426,8 @@ class ValkeyStore:
         of = self._layout.shard_of_job
         for shard in self._shards:
             if mine := [job for job in jobs if of(job.id) == shard.number]:
-                shard.tell(layout.giving_back(mine))
+                for operation in giving_back(mine):
+                    shard.open(None, OTHER).operate(operation)
 
     def nack(self, ids: list[bytes], delay: int = 0) -> Later[int]:
         """As `Engine.nack`."""
@@ -540,9 +545,8 @@ class ValkeyStore:
         for shard in self._shards:
             shard.lose_patience(self._patience)
         self._say()
+        self._system.look_at_replicas()
         self._seconds += 1
-        if self._seconds % LOOK_EVERY == 0:
-            self._look_at_replicas()
         if self._seconds >= self._clocks_due:
             self._clocks_due = self._seconds + CLOCKS_EVERY
             self._compare_clocks()
@@ -550,10 +554,6 @@ class ValkeyStore:
     def _compare_clocks(self) -> None:
         if self._comparing is None or self._comparing.done():
             self._comparing = self._loop.create_task(self._system.compare_clocks())
-
-    def _look_at_replicas(self) -> None:
-        if self._looking is None or self._looking.done():
-            self._looking = self._loop.create_task(self._system.look_at_replicas())
 
     def announce(self, host: str, port: int, *, leaving: bool) -> None:
         """Say where this node is, and whether clients should rather use others; they hear soon."""
@@ -620,6 +620,9 @@ class ValkeyStore:
             "valkey_mode": self._system.mode,
             "valkey_servers": ",".join(sorted(map(str, self._system.lines.values()))),
             "valkey_shards": len(self._shards),
+            "valkey_promotable_replicas": len(self._system.replicas.names()),
+            "valkey_replicas_left_out": " ".join(self._system.replicas.left_out()),
+            "valkey_replies_wait_for": " ".join(self._system.held_by()),
             "replicate": self._wanted,
             "durability": "always" if self._synced else "none",
             "may_lose": self._may_lose(),
@@ -630,8 +633,10 @@ class ValkeyStore:
     def _may_lose(self) -> str:
         """What INFO says can be lost of what was answered."""
         node = "nothing when a node ends"
-        if self._wanted > 1:
-            failing = f"nothing when fewer than {self._wanted} of Valkey's servers fail at once"
+        if self._wanted == 0:
+            failing = "about a second of changes in a failover of Valkey's primary"
+        elif self._system.replicas.names():
+            failing = "nothing in a failover to a promotable replica"
         else:
             failing = "what its replicas have not got when Valkey's primary fails"
         disk = "nothing" if self._synced else "what Valkey's appendfsync leaves unwritten"

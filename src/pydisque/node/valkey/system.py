@@ -22,11 +22,14 @@ from pydisque.errors import DisqueError
 from pydisque.node import certificates
 from pydisque.node.certificates import CertificateError
 from pydisque.node.valkey import layout
+from pydisque.node.valkey.batch import nobody
 from pydisque.node.valkey.clocks import Clocks, read_clock
-from pydisque.node.valkey.copies import UNKNOWN, Copies, Told, online_replicas
+from pydisque.node.valkey.copies import UNKNOWN, Copies, Told
 from pydisque.node.valkey.layout import Layout
 from pydisque.node.valkey.line import Line, LineLostError, connect
 from pydisque.node.valkey.place import Place, written
+from pydisque.node.valkey.replicas import Replicas
+from pydisque.node.valkey.sentinels import RECONFIGURED, SWITCHED, Sentinels, fields
 from pydisque.node.valkey.shard import UNKNOWN_FUNCTION, Shard
 
 logger = logging.getLogger("pydisque.node")
@@ -67,6 +70,7 @@ class System:
         place: Place,
         patience: float,
         *,
+        copies: int = 0,
         synced: bool,
         published: Callable[[Line, list[Any]], None],
         placed: Callable[[Shard], None],
@@ -77,6 +81,8 @@ class System:
         Args:
             place: where to look.
             patience: seconds after which a server that says nothing is given up.
+            copies: how many servers have to have a change, besides those that may be promoted; 0
+                if none of these has to have it.
             synced: whether changes have to be on disks.
             published: gets what servers say by themselves.
             placed: told of each shard that got a new place.
@@ -102,7 +108,10 @@ class System:
         self._keeper: asyncio.Task[None] | None = None
         self.clocks = Clocks(self._visit)
         self._last: list[Address] = []
-        self._watch: Line | None = None  # a Sentinel that tells of failovers
+        self._sentinels = Sentinels(self._connect_sentinel, self._happened)
+        self.replicas = Replicas(place, copies, self._sentinels, synced=synced, warns=listens)
+        self._look: asyncio.Task[None] | None = None
+        self._look_again = False
 
     # Starting and ending
 
@@ -129,8 +138,10 @@ class System:
                 await self._keeper
         for copies in self._copies.values():
             copies.close()
-        ears = self._ears.values()
-        for line in [*self.lines.values(), *ears, *([self._watch] if self._watch else [])]:
+        if self._look:
+            self._look.cancel()
+        self.replicas.close()
+        for line in [*self.lines.values(), *self._ears.values()]:
             line.close()
         self.lines.clear()
 
@@ -175,9 +186,10 @@ class System:
             del self.lines[line.address]
         if ear := self._ears.pop(line, None):
             ear.close()
+        self.replicas.forget(line)
         if copies := self._copies.pop(line, None):
             copies.close()
-        logger.warning("Valkey at %s is lost: %s", line, why)
+        logger.warning("lost connection to Valkey at %s: %s", line, why)
         for shard in self.shards:
             if shard.line is line:
                 shard.lose(why)
@@ -201,7 +213,7 @@ class System:
                 if str(error) != told:
                     told = str(error)
                     expected = isinstance(error, OSError | hiredis.ReplyError)
-                    logger.warning("Valkey is still to be found: %s", told, exc_info=not expected)
+                    logger.warning("no Valkey found, retrying: %s", told, exc_info=not expected)
                 for shard in self.shards:
                     if shard.line is None:
                         shard.lose(str(error))
@@ -214,7 +226,7 @@ class System:
         while self._bare:
             line = self._bare.pop()
             if not line.closed:
-                logger.warning("Valkey at %s has lost our functions", line)
+                logger.warning("function library missing in Valkey at %s: loading it", line)
                 await self._in_time(line, _load(line))
 
     async def _in_time(self, line: Line, work: Awaitable[T]) -> T:
@@ -253,7 +265,7 @@ class System:
 
     async def _move(self, shards: list[Shard], line: Line) -> None:
         for shard in shards:
-            shard.lose("it moves")
+            shard.lose(f"connecting to {line}")
         await asyncio.gather(*(shard.answered() for shard in shards))
         token = urandom(9).hex().encode()
         if ear := self._ears.get(line):
@@ -277,7 +289,7 @@ class System:
     async def _listen(self, line: Line) -> None:
         """Open the connection on which is heard what a server publishes."""
         ear = await self._connect(line.address)
-        ear.lost = lambda _ear, why: line.abort(f"nothing can be heard of it: {why}")
+        ear.lost = lambda _ear, why: line.abort(f"lost the connection for messages: {why}")
         self._ears[line] = ear
 
     async def _line(self, address: Address) -> Line:
@@ -293,7 +305,7 @@ class System:
             line.close()
             raise
         self.lines[address] = line
-        logger.info("Valkey at %s is used, version %s", line, line.server[b"version"].decode())
+        logger.info("connected to Valkey at %s, version %s", line, line.server[b"version"].decode())
         return line
 
     async def _connect(self, address: Address, *, database: bool = True) -> Line:
@@ -318,9 +330,9 @@ class System:
                 f"Valkey at {line} may throw jobs away when memory is short: its maxmemory-policy "
                 f"is {policy}, and has to be noeviction"
             )
-        line.replicas = await online_replicas(line)
         line.run = await _run_of(line)
         line.ahead = 1000 * (await read_clock(line)).ahead
+        await self.replicas.begin(line)
         if self._synced:
             await self._check_disk(line)
         await _load(line)
@@ -353,7 +365,7 @@ class System:
             return
         copies = self._copies.get(line)
         if copies is None:
-            copies = Copies(line, partial(self._second, line))
+            copies = Copies(line, self.replicas.of[line], partial(self._second, line))
             copies.synced = self._synced
             self._copies[line] = copies
         copies.wait(shard.tag + b":mark", wanted, patience, told)
@@ -364,7 +376,7 @@ class System:
         second.run = await _run_of(second)
         if second.run != line.run or line.closed:
             second.close()
-            raise LineLostError("it was started anew")
+            raise LineLostError("the server was restarted")
         return second
 
     def drop_silent(self) -> None:
@@ -372,13 +384,29 @@ class System:
         seconds = [copies.line for copies in self._copies.values()]
         for line in [*self.lines.values(), *seconds]:
             if line and line.is_hung(self.patience):
-                line.abort(f"it says nothing for {self.patience:g} seconds")
+                line.abort(f"no reply for {self.patience:g} seconds")
 
-    async def look_at_replicas(self) -> None:
-        """See how many each primary has."""
-        for line in list(self.lines.values()):
-            with contextlib.suppress(LineLostError, hiredis.ReplyError):
-                line.replicas = await online_replicas(line)
+    def look_at_replicas(self) -> None:
+        """See soon which replicas each primary has, and which of them may be promoted."""
+        self._look_again = True
+        if self._look is None or self._look.done():
+            self._look = asyncio.create_task(self._look_at_replicas())
+
+    async def _look_at_replicas(self) -> None:
+        while self._look_again:
+            self._look_again = False
+            await self.replicas.look_at_all()
+        primary = self.replicas.primary
+        if primary and self.lines and primary not in self.lines:
+            self._failed_over()
+        for shard in self.shards:  # whether what held replies back is over
+            line = shard.line
+            if line and (copies := self._copies.get(line)) and copies.held_by:
+                self.copied(shard, 1, self.patience, nobody, line)
+
+    def held_by(self) -> list[str]:
+        """The replicas for which replies wait."""
+        return sorted({name for copies in self._copies.values() for name in copies.held_by})
 
     async def compare_clocks(self) -> None:
         """See whether the clocks of all servers agree."""
@@ -430,14 +458,14 @@ class System:
         return [answer for answer in answers if isinstance(answer, Found)]
 
     async def _ask(self, address: Address) -> Found:
-        line = self.lines.get(address)
+        line = self.lines.get(address) or self._sentinels.line(address)
         used = line is not None and not line.closed
         if line is None or not used:
             line = await self._connect(address, database=False)
         try:
             return await self._in_time(line, self._slots_by(line))
         finally:
-            if not used and line is not self._watch:
+            if not used:
                 line.close()
 
     async def _slots_by(self, line: Line) -> Found:
@@ -465,7 +493,7 @@ class System:
         service = self.place.service
         if not service:
             watched = await sentinel.exchange("SENTINEL", "MASTERS")
-            names = [_fields(one)[b"name"].decode() for one in watched]
+            names = [fields(one)[b"name"].decode() for one in watched]
             if len(names) != 1:
                 raise WrongPlaceError(
                     f"the Sentinel at {sentinel} watches over {', '.join(names) or 'nothing'}: say "
@@ -475,19 +503,40 @@ class System:
         found = await sentinel.exchange("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service)
         if not found:
             raise LineLostError(f"the Sentinel at {sentinel} knows no {service}", sent=False)
-        if self._watch is None or self._watch.closed:
-            self._watch = sentinel
-            await sentinel.exchange("SUBSCRIBE", "+switch-master")
-        watched_over = _fields(await sentinel.exchange("SENTINEL", "MASTER", service))
+        self.replicas.service = service
+        watched_over = fields(await sentinel.exchange("SENTINEL", "MASTER", service))
         primary = found[0].decode(), int(found[1])
         return Found([(*_ALL, primary)], int(watched_over[b"config-epoch"]))
 
-    def failed_over(self, line: Line) -> None:
-        """What a server published, if it is our Sentinel, is that another is the primary now."""
-        if line is self._watch:
-            for primary in list(self.lines.values()):
-                primary.abort("another one is the primary now")
-            self._wanted.set()
+    async def _connect_sentinel(
+        self, address: Address, published: Callable[[Line, list[Any]], None]
+    ) -> Line:
+        return await connect(
+            self.place,
+            address,
+            published,
+            lambda _line, _why: None,
+            tls=self._tls,
+            patience=self.patience,
+            database=False,
+        )
+
+    def _happened(self, event: bytes, message: bytes) -> None:
+        """A Sentinel told of an event; see what follows."""
+        if event == SWITCHED:
+            name, _, _, host, port = message.decode().split()
+            if name == self.replicas.service and (host, int(port)) not in self.lines:
+                logger.warning("failover of %s: Valkey at %s:%s was promoted", name, host, port)
+                self._failed_over()
+        elif event == RECONFIGURED:  # slave NAME HOST PORT @ …
+            _, _, host, port, *_ = message.decode().split()
+            self.replicas.reconfigured((host, int(port)))
+        self.look_at_replicas()
+
+    def _failed_over(self) -> None:
+        for primary in list(self.lines.values()):
+            primary.abort("failover: another server was promoted")
+        self._wanted.set()
 
 
 async def _run_of(line: Line) -> bytes:
@@ -518,11 +567,6 @@ def _at(slots: Slots, slot: int) -> Address:
         if first <= slot <= last:
             return address
     raise LineLostError("no server has this part of the Cluster", sent=False)
-
-
-def _fields(told: Any) -> dict[bytes, bytes]:
-    """Fields and values, as RESP3 gives them or as RESP2 does."""
-    return told if isinstance(told, dict) else dict(zip(told[::2], told[1::2], strict=True))
 
 
 def _tls(place: Place) -> ssl.SSLContext | None:

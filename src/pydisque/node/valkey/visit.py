@@ -41,7 +41,13 @@ class Visit:
         """Valkey's time when it was last heard of, in milliseconds."""
         # Who listens is hung up on when a reply is large.
         self.system = System(
-            place, PATIENCE, synced=False, listens=False, published=_nothing, placed=_nothing
+            place,
+            PATIENCE,
+            copies=1,
+            synced=False,
+            listens=False,
+            published=_nothing,
+            placed=_nothing,
         )
 
     def make_shards(self, layout: Layout) -> list[Shard]:
@@ -81,6 +87,26 @@ class Visit:
             except TimeoutError:
                 why = "it does not answer" if shard.line else shard.why
                 raise VisitError(f"Valkey cannot be reached: {why}") from None
+
+    async def confirmed(self, shard: Shard) -> None:
+        """Wait until every replica that may be promoted has what was changed in a shard.
+
+        Raises:
+            VisitError: they have not got it in time.
+        """
+        if shard.line is None or not shard.line.awaits_copies:
+            return
+        done = asyncio.get_running_loop().create_future()
+
+        def reply(error: DisqueError | None) -> None:
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+
+        self.system.copied(shard, 1, PATIENCE, reply)
+        with told():
+            await done
 
     async def pages(
         self, shard: Shard, *scans: Callable[[bytes], list[Any]]

@@ -174,5 +174,7 @@ def test_jobs_that_come_too_late() -> None:
     assert (added.got, taken.got) == ([b"1"], [error])
     assert [(each.words, each.bound) for each in back] == [
         ([b"stand", 0, 2, b"q"], True),
-        ([b"give_back", 0, 2, b"7", 6000, b"8", 0], False),
+        ([b"give_back", 0, 1, b"7", 6000], False),
+        ([b"give_back", 0, 1, b"8", 0], True),  # at most once, and so asked for once
     ]
+    assert [each.again for each in back] == [False, True, False]

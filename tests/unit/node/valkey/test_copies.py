@@ -1,9 +1,9 @@
-"""Changes that are to be in several of Valkey's servers: who waits hears of it, and once."""
+"""Changes that are to be in several of Valkey's servers: each waiter is called once, in time."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import pytest
@@ -12,6 +12,19 @@ from hiredis import ReplyError
 from pydisque.errors import DisqueError, NoReplError
 from pydisque.node.valkey.copies import Copies
 from pydisque.node.valkey.line import Line, LineLostError
+from pydisque.node.valkey.promotable import Known, Promotable, View
+
+A, B = ("10.0.0.1", 6379), ("10.0.0.2", 6379)
+
+
+def listing(*offsets: int, hosts: Sequence[str] = (A[0], B[0])) -> bytes:
+    """What a primary at offset 8 lists: a replica for each acknowledged offset."""
+    rows = [
+        f"slave{number}:ip={hosts[number]},port=6379,state=online,offset={offset},lag=0"
+        for number, offset in enumerate(offsets)
+    ]
+    lines = ["# Replication", "role:master", *rows, "master_repl_offset:8", ""]
+    return "\r\n".join(lines).encode()
 
 
 class FakeLine:
@@ -20,7 +33,7 @@ class FakeLine:
     def __init__(self) -> None:
         self.replicas = 1
         self.closed = False
-        self.answers: dict[str, Any] = {"WAIT": 1, "INFO": b"slave0:state=online\r\n"}
+        self.answers: dict[str, Any] = {"WAIT": 1, "INFO": listing(8)}
         self.moved: set[bytes] = set()
 
     def ask(self, words: list[Any], done: Callable[[Any], object]) -> None:
@@ -48,14 +61,20 @@ def server() -> FakeLine:
 
 
 @pytest.fixture
-async def copies(server: FakeLine) -> Copies:
+def replicas() -> Promotable:
+    """Nobody would promote any."""
+    return Promotable(("10.0.0.9", 6379))
+
+
+@pytest.fixture
+async def copies(server: FakeLine, replicas: Promotable) -> Copies:
     """Of that server's changes."""
 
     async def connect() -> Line:
         server.closed = False
         return cast("Line", server)
 
-    return Copies(cast("Line", FakeLine()), connect)
+    return Copies(cast("Line", FakeLine()), replicas, connect)
 
 
 @pytest.fixture
@@ -110,9 +129,43 @@ async def test_another_connection_after_one_that_broke(server: FakeLine, wait: W
     assert not server.closed
 
 
-async def test_a_server_that_is_lost_at_the_end_of_a_round(server: FakeLine, wait: Wait) -> None:
-    """Those who heard already that theirs is kept hear nothing else."""
-    server.answers["INFO"] = LineLostError("gone")
-    kept, not_kept = wait(), wait(wanted=3)
-    assert await kept == "kept"
-    assert await not_kept == DisqueError.__name__
+def watched(replicas: Promotable, *known: Known) -> None:
+    """Have a Sentinel, the only one, know these replicas."""
+    replicas.watched = True
+    replicas.observe([View("sentinel", replicas.primary, known)], 0)
+
+
+@pytest.mark.parametrize("wanted", [1, 2])
+async def test_a_count_is_not_enough(
+    server: FakeLine, replicas: Promotable, wait: Wait, wanted: int
+) -> None:
+    """A change that one replica has is not confirmed while another one may be promoted."""
+    watched(replicas, Known(A), Known(B))
+    server.answers["INFO"] = listing(8, hosts=[B[0]])  # A follows no more: it was just promoted
+    assert await wait(wanted=wanted, patience=0.2) == NoReplError.__name__
+    server.answers |= {"INFO": listing(7, 8)}
+    assert await wait(wanted=wanted, patience=0.2) == NoReplError.__name__
+    server.answers |= {"INFO": listing(8, 8), "WAIT": 2}
+    assert await wait(wanted=wanted, patience=0.2) == "kept"
+
+
+async def test_a_replica_that_is_left_out_meanwhile(
+    server: FakeLine, replicas: Promotable, wait: Wait
+) -> None:
+    """Changes that wait for a replica are confirmed as soon as a majority says that it is down."""
+    watched(replicas, Known(A), Known(B))
+    server.answers["INFO"] = listing(7, 8)
+    waiting = wait(patience=5)
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    watched(replicas, Known(A, down=True), Known(B))
+    assert await waiting == "kept"
+
+
+async def test_no_replica_matters_if_none_is_wanted(
+    server: FakeLine, replicas: Promotable, wait: Wait
+) -> None:
+    """With 0 copies only the primary's disk is waited for."""
+    watched(replicas, Known(A), Known(B))
+    server.answers |= {"INFO": listing(), "WAIT": 0}
+    assert await wait(wanted=0) == "kept"
