@@ -87,6 +87,11 @@ class Record(NamedTuple):
     """Unix time at which it expires."""
     job_id: bytes = b""
 
+    def still_records(self, binding: Binding) -> bool:
+        """Whether it says of a binding what is to be said, and does not expire soon."""
+        lasts = self.until - time.time() > YEAR / 2
+        return lasts and not self.removed and self.binding == binding
+
     def to_body(self) -> str:
         """The body of its job."""
         return json.dumps({**self.binding._asdict(), "removed": self.removed, "until": self.until})
@@ -189,11 +194,8 @@ class Bindings:
     def repeat(self) -> None:
         """Record again what is about to expire, or what a node without a disk has forgotten."""
         with contextlib.suppress(RedisError):  # there is a next time
-            for (exchange, place), binding in list(self._ours.items()):
-                if _is_removed(place, self._read(exchange)):
-                    self._ours.pop((exchange, place), None)
-                else:
-                    self._record(exchange, binding)
+            for (exchange, _), binding in list(self._ours.items()):
+                self._record(exchange, binding, again=True)
 
     def queues(
         self, exchange: str, routing_key: str, *, certainly: bool = True
@@ -241,15 +243,18 @@ class Bindings:
 
     # Records
 
-    def _record(self, exchange: str, binding: Binding) -> None:
-        """Have one record of a binding, which is the last of its place and lasts."""
+    def _record(self, exchange: str, binding: Binding, *, again: bool = False) -> None:
+        """Have one record of a binding, which is the last of its place and lasts.
+
+        A removal by another process is final for one that only records its binding again.
+        """
         same = self._of_place(exchange, binding.place, binding.owner)
-        if same and binding.lasting:
-            last = same[-1]
-            kept = last.binding == binding and not last.removed
-            if kept and last.until - time.time() > YEAR / 2:
-                self._forget(exchange, same[:-1])
-                return
+        if again and same and same[-1].removed:
+            self._ours.pop((exchange, binding.place), None)
+            return
+        if same and binding.lasting and same[-1].still_records(binding):
+            self._forget(exchange, same[:-1])
+            return
         job_id = self._add(exchange, binding, YEAR if binding.lasting else LASTS)
         self._forget(exchange, same)
         if (exchange, binding.place) not in self._ours:  # removed by the other thread
@@ -296,12 +301,6 @@ class Bindings:
             self._complained.add(exchange)
             text = "job %s in %s is no binding and is skipped, as others may be: %s"
             logger.warning(text, job_id.decode(), queue_of(exchange), type(error).__name__)
-
-
-def _is_removed(place: Place, records: list[Record]) -> bool:
-    """Whether the last record of a binding is that of its removal."""
-    same = [each for each in records if each.binding.place == place]
-    return bool(same) and same[-1].removed
 
 
 def queue_of(exchange: str) -> str:
