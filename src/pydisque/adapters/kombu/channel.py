@@ -159,6 +159,8 @@ class Channel(_Base):
         self, message: dict[str, Any], exchange: str, routing_key: str
     ) -> dict[str, int | None]:
         """The queues a message goes to, and how long it lives there."""
+        if routing_key and not exchange:  # each queue is bound to the default exchange by its name
+            return {routing_key: self.connection.passing.get(routing_key)}
         self._declare_configured(exchange)
         certainly = self._is_persistent(message, exchange)
         tried: list[str] = []
@@ -176,8 +178,8 @@ class Channel(_Base):
         return {}
 
     def _bound(self, exchange: str, routing_key: str, *, certainly: bool) -> dict[str, int | None]:
-        if not exchange:  # each queue is bound to it by its name
-            return {routing_key: self.connection.passing.get(routing_key)} if routing_key else {}
+        if not exchange:
+            return {}
         self._declare_configured(exchange)
         try:
             return self._bindings.queues(exchange, routing_key, certainly=certainly)
