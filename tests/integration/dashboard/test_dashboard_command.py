@@ -60,6 +60,15 @@ def test_an_empty_file_is_no_token(tmp_path):
     assert (done.code, "is empty" in done.err) == (2, True)
 
 
+def test_a_token_from_standard_input():
+    """A file that is - is standard input, which is read once, and may not be empty."""
+    done = run(["127.0.0.1:1"], "dashboard", "--token-file", "-", typed=b"\n")
+    assert (done.code, "--token-file: - is empty" in done.err) == (2, True)
+    both = ("--token-file", "-", "--user", "ada", "--password-file", "-")
+    done = run(["127.0.0.1:1"], "dashboard", *both, typed=b"sesame\n")
+    assert (done.code, "- is given twice" in done.err) == (2, True)
+
+
 @pytest.mark.parametrize("what", ["token", "password"])
 def test_a_secret_that_was_not_filled_in(monkeypatch, what):
     """An option or a variable that is there and empty does not let everybody in."""
