@@ -86,8 +86,8 @@ async def test_a_reply_that_is_coming_is_progress() -> None:
             end.write(b"x" * 1000)
             now.ahead += TIMEOUT - 0.5
             async with asyncio.timeout(10):
-                while line.silent_for() > before + 1:
-                    await asyncio.sleep(0)  # noqa: ASYNC110 - the loop's clock is ours
+                while line.silent_for() > before + 1:  # noqa: ASYNC110 - the loop's clock is ours
+                    await asyncio.sleep(0)
             assert not line.is_hung(TIMEOUT)
 
 
