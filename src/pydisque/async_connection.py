@@ -111,6 +111,11 @@ class AsyncConnection(asyncio.Protocol):
         """Whether a reply is still to come, be it for somebody who waits or for one who left."""
         return bool(self._pending) or not all(each.future.cancelled() for each in self._queued)
 
+    @property
+    def awaits_one(self) -> bool:
+        """Whether one reply is to come, and nothing else."""
+        return len(self._pending) == 1 == self._pending[0].expected and not self._queued
+
     def is_ready(self) -> bool:
         """Whether a command can be sent now; one sent regardless fails if this is closed.
 
@@ -307,6 +312,34 @@ class AsyncConnection(asyncio.Protocol):
         self._end(why)
         self._transport.abort()
 
+    def adopt(self) -> asyncio.Future[Any]:
+        """Wait for the one reply whose coroutine was cancelled, in its place."""
+        future = self._loop.create_future()
+        exchange = self._pending[0]
+        self._pending[0] = exchange._replace(future=future, replies=None, expected=1)
+        self._leaving = False
+        self._stop_timer()
+        self._watch()
+        return future
+
+    @property
+    def ends(self) -> float:
+        """When the node has to have answered the command on its way."""
+        return self._heard + (self._pending[0].wait or 0.0)
+
+    def linger(self) -> None:
+        """Read what still comes, for as long as the node may take for it, and then close.
+
+        Our side is not closed, as a proxy that knows no half of an end would then discard what the
+        node sends just now.
+        """
+        if self._leaving:
+            return
+        self._leaving = True
+        self._on_lost(self)
+        waits = [LINGER + 1 if each.wait is None else each.wait for each in self._pending]
+        self._close_in((self.timeout or LINGER) + max(waits, default=0.0))
+
     def abandon(self) -> None:
         """Fail whoever waits, as the client is closed; take what jobs may still come."""
         if self.closed or self.abandoned:
@@ -315,32 +348,31 @@ class AsyncConnection(asyncio.Protocol):
         self._fail("closed")
         self._admit()
         if any(exchange.takes for exchange in self._pending):
-            self.hang_up()
+            self.half_close()
         else:
             self.close()
 
-    def hang_up(self) -> None:
+    def half_close(self) -> None:
         """Close our side alone, and read what still comes until the node closes its own.
 
         A node forgets at once who waits for jobs when it sees the end; but it may be sending one
-        just now. TLS knows no half of an end: there a short wait is let come to its own, and for a
-        long one it is done to the socket itself.
+        just now. TLS knows no half of an end: it is done to the socket itself.
         """
-        if self._leaving:
-            return
         self._leaving = True
         self._on_lost(self)
+        self._close_in(self.timeout or LINGER)
+        fd = self._transport.get_extra_info("socket").fileno()
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as sock:
+            sock.shutdown(socket.SHUT_WR)
+
+    def _close_in(self, seconds: float) -> None:
+        self._stop_timer()
+        self._timer = self._loop.call_later(seconds, self.close)
+
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        waits = [exchange.wait for exchange in self._pending if exchange.wait != 0.0]
-        longest = max(LINGER + 1 if wait is None else wait for wait in (*waits, 0.0))
-        tls = self._transport.get_extra_info("ssl_object") is not None
-        short = not waits or (tls and longest <= LINGER)
-        self._timer = self._loop.call_later((self.timeout or LINGER) + longest * short, self.close)
-        if not short:
-            fd = self._transport.get_extra_info("socket").fileno()
-            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as sock:
-                sock.shutdown(socket.SHUT_WR)
+            self._timer = None
 
     def _end(self, why: str) -> None:
         if self.closed:

@@ -10,21 +10,25 @@ import asyncio
 import contextlib
 import os
 import ssl
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
 import redis.asyncio
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
+from pydisque.arguments import Argument
 from pydisque.async_connection import AsyncConnection
-from pydisque.command import Command
+from pydisque.command import Command, without_timeout
 from pydisque.connection import HELLO, MAX_IDLE, greeting, reason
 from pydisque.errors import ConnectionLostError
 from pydisque.nodes import Node
 
 # So many jobs at once may be copied by a cluster for one client, each on a connection of its own.
 MAX_COPYING = 32
+
+# So many cancelled waits may be left to come to their end; of more the node is made to forget.
+MAX_ORPHANS = 256
 
 # Seconds that a command may hold up others, should a node be alone no longer.
 SHARED_WAIT = 1.0
@@ -60,6 +64,8 @@ class AsyncLine:
         self._shared: AsyncConnection | None = None
         self._opening: asyncio.Future[AsyncConnection] | None = None
         self._tls: Any = None
+        self.orphans: dict[AsyncConnection, tuple[Argument, ...]] = {}
+        """Those on which the reply to a cancelled GETJOB is to come, and what it asks for."""
         self._idle: list[AsyncConnection] = []
         self._all: set[AsyncConnection] = set()
 
@@ -86,6 +92,20 @@ class AsyncLine:
             if connection.is_ready():
                 return connection
             connection.close()
+        return None
+
+    def adopt(self, command: Command[Any], now: float) -> AsyncConnection | None:
+        """A connection on which the node was sent this very GETJOB, by a cancelled coroutine.
+
+        Its wait ends within that of the command. So coroutines that are cancelled again and again
+        leave one wait at the node, and not one each.
+        """
+        wanted = without_timeout(command.args)
+        for connection, words in self.orphans.items():
+            fits = command.wait is None or connection.ends <= now + command.wait
+            if words == wanted and fits:
+                del self.orphans[connection]
+                return connection
         return None
 
     async def shared(self) -> AsyncConnection:
@@ -129,16 +149,26 @@ class AsyncLine:
         if opening.exception() is None:
             self.give_back(opening.result())
 
-    def give_back(self, connection: AsyncConnection) -> None:
-        """Take back what was lent; one whose coroutine was cancelled says goodbye."""
+    def give_back(self, connection: AsyncConnection, commands: Sequence[Command[Any]] = ()) -> None:
+        """Take back what was lent; if its coroutine was cancelled the reply is waited for.
+
+        Args:
+            connection: The connection.
+            commands: What was sent on it.
+        """
         if connection is self._shared or connection.closed:
             return
-        if connection.busy:
-            connection.hang_up()
-        elif connection.abandoned or len(self._idle) >= MAX_IDLE:
-            connection.close()
+        if not connection.busy:
+            if connection.abandoned or len(self._idle) >= MAX_IDLE:
+                connection.close()
+            else:
+                self._idle.append(connection)
+        elif len(self.orphans) >= MAX_ORPHANS:
+            connection.half_close()
         else:
-            self._idle.append(connection)
+            connection.linger()
+            if len(commands) == 1 and commands[0].takes and connection.awaits_one:
+                self.orphans[connection] = without_timeout(commands[0].args)
 
     # Opening
 
@@ -197,6 +227,7 @@ class AsyncLine:
     def _forget(self, connection: AsyncConnection) -> None:
         if connection is self._shared:
             self._shared = None
+        self.orphans.pop(connection, None)
         with contextlib.suppress(ValueError):
             self._idle.remove(connection)
 

@@ -25,13 +25,13 @@ from pydisque import commands
 from pydisque.addresses import Address
 from pydisque.async_connection import LINGER, AsyncConnection
 from pydisque.async_line import AsyncLine
-from pydisque.command import Command
+from pydisque.command import SLICE, Command, first_slice, goes_on
 from pydisque.connection import redis_settings
 from pydisque.errors import ConnectionLostError, DisqueError
 from pydisque.journey import Call, Journey, Patience
 from pydisque.nodes import Node
 from pydisque.put_back import HandedOut, putting_back, tell_of_failure
-from pydisque.replies import Job, parse_any_jobs
+from pydisque.replies import Job, jobs_in
 from pydisque.routing import Origin, Routing, closed_meanwhile, first_answer, ids_in, logger
 
 R = TypeVar("R")
@@ -86,13 +86,14 @@ class AsyncTransport(Routing[AsyncLine, AsyncConnectedNode]):
         loop = get_running_loop()
         if loop is not self._loop:
             self._enter(loop)
+        if command.takes and command.wait != 0.0:
+            return await self._take_jobs(command, loop.time(), origin)
         request = self._pack(command.args)
         started = loop.time()
         line = self._line
         if line is None:
             return await self._travel(command, started, origin=origin)
-        shared = line.shares(command)
-        connection = line.ready() if shared else line.idle() if command.takes else None
+        connection = line.ready() if line.shares(command) else None
         if connection is None:
             del request  # many may have to wait, and each would keep its bytes twice
             return await self._travel(command, started, origin=origin)
@@ -105,9 +106,6 @@ class AsyncTransport(Routing[AsyncLine, AsyncConnectedNode]):
             if command.takes and _has_result(answer):  # it came in the same turn of the loop
                 self.rescue(line.node, [answer.result()])
             raise
-        finally:
-            if not shared:
-                line.give_back(connection)
         if isinstance(reply, DisqueError):
             return await self._travel(command, started, line, connection, reply, origin)
         if origin is not None:
@@ -116,6 +114,38 @@ class AsyncTransport(Routing[AsyncLine, AsyncConnectedNode]):
             return command.parse(reply)
         except Exception:  # noqa: BLE001 - see Command.misread
             raise command.misread(reply) from None
+
+    async def _take_jobs(self, command: Command[R], started: float, origin: Origin | None) -> R:
+        """The same for a GETJOB that waits: in slices, on a connection of its own."""
+        line = self._line
+        if line is None:
+            return await self._travel(command, started, origin=origin)
+        args, wait = first_slice(command)
+        ends = started + wait
+        connection = line.adopt(command, started) if line.orphans else None
+        if connection is not None:
+            ends = connection.ends
+            answer = connection.adopt()
+        else:
+            connection = line.idle()
+            if connection is None:
+                return await self._travel(command, started, origin=origin)
+            answer = connection.exchange(self._pack(args), wait, _FIRST)
+        try:
+            reply = await answer
+        except ConnectionLostError as error:
+            return await self._travel(command, started, line, connection, error, origin)
+        except asyncio.CancelledError:
+            if _has_result(answer):  # it came in the same turn of the loop
+                self.rescue(line.node, [answer.result()])
+            raise
+        finally:
+            line.give_back(connection, [command])
+        if reply is None and goes_on(command, ends - SLICE, started, get_running_loop().time()):
+            return await self._travel(command, started, line, origin=origin)
+        if isinstance(reply, DisqueError):
+            return await self._travel(command, started, line, connection, reply, origin)
+        return self._parsed(command, reply, line, origin)
 
     async def run_and_follow(self, command: Command[R], origin: Origin | None = None) -> R:
         """As `run`; in between move to the node that makes most of the jobs received."""
@@ -162,7 +192,7 @@ class AsyncTransport(Routing[AsyncLine, AsyncConnectedNode]):
 
     def rescue(self, node: Node, replies: Iterable[Any]) -> None:
         """Put back, in the background, the jobs in replies to GETJOB that nobody got."""
-        jobs = [HandedOut(job) for reply in replies for job in _jobs_in(reply)]
+        jobs = [HandedOut(job) for reply in replies for job in jobs_in(reply)]
         self.put_back_soon([(node, jobs)] if jobs else [])
 
     async def put_back(self, origins: Iterable[tuple[Node, list[HandedOut]]]) -> None:
@@ -269,7 +299,9 @@ class AsyncTransport(Routing[AsyncLine, AsyncConnectedNode]):
             if isinstance(error, ConnectionLostError):
                 self._lost(journey, line, connection, [call], error)
             else:
-                self._take(journey, line, [call], [error])
+                self._take(journey, line, [call], [error], started)
+        elif line is not None:
+            journey.go_on(line.node, call)
         await self._drive(journey, [call])
         if origin is not None:
             origin.append(call.node)
@@ -306,7 +338,7 @@ class AsyncTransport(Routing[AsyncLine, AsyncConnectedNode]):
                     if not journey.postpone(line.node):
                         await self._send_all(journey, line, connection)
                 finally:
-                    line.give_back(connection)
+                    line.give_back(connection, wanted)
         except RedisError as error:
             if closing.is_set():
                 raise closed_meanwhile() from error
@@ -340,14 +372,14 @@ class AsyncTransport(Routing[AsyncLine, AsyncConnectedNode]):
             await answered
         except ConnectionLostError as error:
             if not connection.abandoned:  # else what came is put back by the connection
-                self._take(journey, line, calls, replies)
+                self._take(journey, line, calls, replies, get_running_loop().time())
             self._lost(journey, line, connection, calls[len(replies) :], error)
             return False
         except asyncio.CancelledError:
             if _has_result(answered):  # it came in the same turn of the loop
-                self._take(journey, line, calls, replies)
+                self._take(journey, line, calls, replies, get_running_loop().time())
             raise
-        return self._take(journey, line, calls, replies)
+        return self._take(journey, line, calls, replies, get_running_loop().time())
 
     def _lost(
         self,
@@ -405,14 +437,6 @@ def _turn(
     if shared or any(command.takes for command in wanted):
         return contextlib.nullcontext()
     return line.copying
-
-
-def _jobs_in(reply: Any) -> list[Job]:
-    """The jobs in a reply to GETJOB; none in one that is something else."""
-    try:
-        return parse_any_jobs(reply)
-    except Exception:  # noqa: BLE001 - parsers raise whatever a wrong reply makes them raise
-        return []
 
 
 def _has_result(future: asyncio.Future[Any]) -> bool:

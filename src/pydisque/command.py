@@ -85,17 +85,68 @@ def raw(args: tuple[Any, ...], parse: Callable[[Any], Any]) -> Command[Any]:
     return Command(whole, parse, resend, _wait(name, whole), name == "GETJOB")
 
 
-def shortened(command: Command[R], elapsed: float) -> Command[R]:
-    """The same command for another node, after one has let it wait for so many seconds.
+SLICE = 5.0
+"""Seconds that a GETJOB waits at most before the node has to answer, and is sent again.
 
-    A GETJOB asks for the rest of its time; 0 would ask for all the time in the world.
-    """
-    if not command.wait or command.name != "GETJOB":
+A node that was stopped keeps its connections open and says nothing: only an answer that is due
+shows it. And a wait whose caller is gone ends by itself, so that no job is sent to nobody.
+"""
+
+
+def shortened(command: Command[R], elapsed: float) -> Command[R]:
+    """The command to send when so many seconds of its wait are over: a GETJOB asks for a slice."""
+    if not command.takes or command.wait == 0.0:
         return command
-    rest = max(1, round((command.wait - elapsed) * 1000))
-    at = [word(arg) for arg in command.args].index("TIMEOUT") + 1
-    args = (*command.args[:at], str(rest), *command.args[at + 1 :])
-    return command._replace(args=args, wait=rest / 1000)
+    rest = SLICE if command.wait is None else min(SLICE, max(0.001, command.wait - elapsed))
+    if rest == command.wait:
+        return command
+    return command._replace(args=with_timeout(command.args, str(round(rest * 1000))), wait=rest)
+
+
+def goes_on(command: Command[Any], asked: float, started: float, now: float) -> bool:
+    """Whether nil is not the end of a GETJOB: a slice is over, and its time is not.
+
+    Args:
+        command: What the caller wants.
+        asked: When the slice was sent.
+        started: When the caller began to wait.
+        now: The time.
+    """
+    if not command.takes or command.wait == 0.0 or now - asked < SLICE * 0.9:
+        return False
+    return command.wait is None or now - started < command.wait
+
+
+def first_slice(command: Command[Any]) -> tuple[tuple[Argument, ...], float]:
+    """What `shortened` says at the beginning, without a command made anew: words and wait."""
+    if command.wait is None or command.wait > SLICE:
+        return with_timeout(command.args, _SLICE), SLICE
+    return command.args, command.wait
+
+
+_SLICE = str(round(SLICE * 1000))
+
+
+def with_timeout(args: tuple[Argument, ...], timeout: str) -> tuple[Argument, ...]:
+    """The words of a GETJOB with this timeout in milliseconds."""
+    at = _timeout_at(args)
+    if at is None:
+        return (args[0], "TIMEOUT", timeout, *args[1:])
+    return (*args[:at], timeout, *args[at + 1 :])
+
+
+def without_timeout(args: tuple[Argument, ...]) -> tuple[Argument, ...]:
+    """The words of a GETJOB but for its timeout: what it asks for."""
+    at = _timeout_at(args)
+    return args if at is None else (*args[: at - 1], *args[at + 1 :])
+
+
+def _timeout_at(args: tuple[Argument, ...]) -> int | None:
+    if args[1:2] == ("TIMEOUT",):  # where `get_job` writes it
+        return 2
+    words = [word(arg) for arg in args]
+    options = words[: words.index("FROM")] if "FROM" in words else words
+    return options.index("TIMEOUT") + 1 if "TIMEOUT" in options else None
 
 
 def _wait(name: str, args: tuple[Argument, ...]) -> float | None:
@@ -104,10 +155,9 @@ def _wait(name: str, args: tuple[Argument, ...]) -> float | None:
     if name != "GETJOB":
         return 0.0
     words = [word(arg) for arg in args]
-    options = words[: words.index("FROM")] if "FROM" in words else words
-    if "NOHANG" in options:
+    if "NOHANG" in words[: words.index("FROM") if "FROM" in words else None]:
         return 0.0
-    at = options.index("TIMEOUT") + 1 if "TIMEOUT" in options else len(args)
+    at = _timeout_at(args) or len(args)
     return _seconds(args[at : at + 1])
 
 

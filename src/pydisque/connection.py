@@ -16,7 +16,8 @@ import socket
 import ssl
 import struct
 import weakref
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any
 
 import hiredis
@@ -27,6 +28,7 @@ from redis.retry import Retry
 
 from pydisque.addresses import Address
 from pydisque.arguments import Argument
+from pydisque.command import Command, without_timeout
 from pydisque.errors import (
     ConnectionLostError,
     DisqueError,
@@ -208,8 +210,8 @@ class Connection:
     """An open connection, for one exchange at a time."""
 
     __slots__ = (
-        "__weakref__", "_feed", "_gets", "_has_data", "_poll", "_recv", "_sendall", "_set_timeout",
-        "_sock", "abandoned", "closed", "timeout", "used",
+        "__weakref__", "_feed", "_gets", "_has_data", "_peek", "_poll", "_recv", "_sendall",
+        "_set_timeout", "_sock", "abandoned", "closed", "due", "ends", "timeout", "used", "wants",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, reader: hiredis.Reader) -> None:
@@ -217,6 +219,7 @@ class Connection:
         self._sock = sock
         self._sendall = sock.sendall
         self._recv = sock.recv
+        self._peek = _peek(sock)
         self._feed = reader.feed
         self._gets = reader.gets
         self._has_data = reader.has_data
@@ -225,32 +228,56 @@ class Connection:
         self.used = 0.0
         self.abandoned = False
         self.closed = False
+        self.due = 0
+        """How many replies are still to come to commands whose caller was interrupted."""
+        self.wants: Sequence[Command[Any]] = ()
+        """These commands."""
+        self.ends = 0.0
+        """When the node has to have answered them."""
         self._poll = input_poll(sock)
 
     def is_stale(self) -> bool:
         """Whether the node closed it meanwhile, or sent what nobody asked for."""
         return bool(self._poll(0))
 
-    def exchange(self, request: bytes, replies: list[Any], count: int, wait: float | None) -> None:
+    def has_input(self) -> bool:
+        """Whether something of a reply can be read."""
+        pending = getattr(self._sock, "pending", None)  # of TLS, which may have read it already
+        return bool((pending is not None and pending()) or self._poll(0))
+
+    def exchange(  # noqa: C901 - one function, as each call more is felt
+        self,
+        request: bytes,
+        replies: list[Any],
+        count: int,
+        wait: float | None,
+        takes: bool = False,
+    ) -> None:
         """Send commands and append their replies to a list, error replies included.
 
         Args:
-            request: The bytes of the commands.
+            request: The bytes of the commands; none when they were sent already.
             replies: Takes the replies; those that came before a loss stay in it.
             count: How many commands these are.
             wait: Seconds the node itself may take before it answers, see `patience`.
+            takes: Whether a reply may hand out jobs. What interrupts such an exchange while
+                replies are to come leaves the connection open, and `due` says how many they are.
 
         Raises:
             ConnectionLostError: The connection is closed. A single command that was not sent whole
                 has ``sent`` false: no node carries out a part.
         """
         sent = count > 1
+        whole = False
         try:
-            self._sendall(request)
-            sent = True
+            if request:
+                self._sendall(request)
+            sent = whole = True
             for _ in range(count):
                 while (reply := self._gets()) is False:
                     try:
+                        if takes:
+                            self._peek()
                         piece = self._recv(_READ_SIZE)
                     except (BlockingIOError, TimeoutError) as error:
                         piece = self._wait_on(wait, error)
@@ -267,7 +294,10 @@ class Connection:
             if len(replies) < count:
                 raise ConnectionLostError("unreadable reply", sent=True) from None
         except BaseException:
-            self.close()
+            if takes and whole:
+                self.due = count - len(replies)
+            else:
+                self.close()
             raise
 
     def patience(self, wait: float | None) -> float | None:
@@ -283,9 +313,21 @@ class Connection:
         if _is_loss(error) or (whole is not None and whole <= passed):
             raise error
         self._set_timeout(None if whole is None else whole - passed)
+        self._peek()
         piece = self._recv(_READ_SIZE)
         self._set_timeout(self.timeout)
         return piece
+
+    def limit(self, seconds: float) -> None:
+        """Wait no longer than this for anything from now on."""
+        self.timeout = seconds if self.timeout is None else min(self.timeout, seconds)
+        self._set_timeout(self.timeout)
+
+    def half_close(self) -> None:
+        """End our side alone: the node forgets who waits here, and what it sent can be read."""
+        self.abandoned = True
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
 
     def abandon(self) -> None:
         """Close it while another thread may be waiting on it; that thread is woken by the loss."""
@@ -300,6 +342,16 @@ class Connection:
 
     def __del__(self) -> None:
         self._sock.close()
+
+
+def _peek(sock: Any) -> Callable[[], Any]:
+    """What waits for input and leaves it unread, so that a signal that comes with it loses none.
+
+    An exception that a signal's handler raises takes what the call returned with it.
+    """
+    if hasattr(sock, "pending"):  # TLS cannot, and may have read it already
+        return lambda: None
+    return partial(sock.recv, 1, socket.MSG_PEEK)
 
 
 def _timeout_setter(sock: socket.socket) -> Callable[[float | None], None]:
@@ -347,8 +399,32 @@ class Line:
         self.node = node
         self.redis = client
         self.was_open = False
+        self.orphans: list[Connection] = []
+        """Those on which replies are due whose callers were interrupted."""
         self._idle: list[Connection] = []
         self._all: set[weakref.ref[Connection]] = set()
+
+    def adopt(self, command: Command[Any], now: float) -> Connection | None:
+        """A connection on which the node was sent this very GETJOB, by an interrupted caller.
+
+        Its wait ends within that of the command. So callers that are interrupted again and again
+        leave one wait at the node, and not one each.
+        """
+        wanted = without_timeout(command.args)
+        for connection in self.orphans:
+            same = [without_timeout(each.args) for each in connection.wants] == [wanted]
+            fits = command.wait is None or connection.ends <= now + command.wait
+            if same and fits and self.claim(connection):
+                return connection
+        return None
+
+    def claim(self, connection: Connection) -> bool:
+        """Take an orphan out; false if another thread was faster."""
+        try:
+            self.orphans.remove(connection)
+        except ValueError:
+            return False
+        return True
 
     def idle(self, now: float) -> Connection | None:
         """An idle connection that is still good; None when a new one must be opened.
@@ -396,6 +472,8 @@ class Line:
 
     def give_back(self, connection: Connection) -> None:
         """Keep a connection for the next command, unless it broke or there are enough."""
+        if connection.due:
+            return  # it is an orphan
         if connection.abandoned or connection.closed or len(self._idle) >= MAX_IDLE:
             connection.close()
         else:
@@ -418,7 +496,7 @@ class Line:
         """Drop the parent process's connections, after a fork."""
         for connection in self._alive():
             connection.close()
-        self._idle = []
+        self._idle, self.orphans = [], []
         self._all = set()
 
     def _alive(self) -> list[Connection]:

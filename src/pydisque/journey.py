@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
-from pydisque.command import Command, Resend, shortened
+from pydisque.command import Command, Resend, goes_on, shortened
 from pydisque.errors import (
     FINAL,
     MOVE_ON,
@@ -147,6 +147,7 @@ class Journey:
         self._pending = list(calls)
         self._patience = patience
         self._started = started
+        self._asked = started
         self._give_up_at: float | None = started + patience.deadline
         self._here = here
         self._rounds = 1
@@ -186,13 +187,20 @@ class Journey:
     def calls_for(self, node: Node, now: float) -> list[tuple[Call[Any], Command[Any]]]:
         """What to send to a node: the calls that may go there, each with its command as of now."""
         elapsed = now - self._started
+        self._asked = now
         may_go = (call for call in self._pending if not call.answered and call.may_go_to(node))
         return [(call, shortened(call.command, elapsed)) for call in may_go]
 
     def answered(
-        self, node: Node, calls: Sequence[Call[Any]], replies: Sequence[Any]
+        self, node: Node, calls: Sequence[Call[Any]], replies: Sequence[Any], now: float = 0.0
     ) -> DisqueError | None:
         """Take the node's replies to the first of these calls.
+
+        Args:
+            node: The node.
+            calls: What it was sent.
+            replies: What it answered.
+            now: The clock.
 
         Returns:
             The reply that sends a call to another node, if there is one.
@@ -202,6 +210,8 @@ class Journey:
             if isinstance(reply, MOVE_ON):
                 refusal = reply
                 call.sent_to(node)
+            elif reply is None and goes_on(call.command, self._asked, self._started, now):
+                self.go_on(node, call)
             else:
                 call.answer(reply)
                 call.node = node
@@ -210,6 +220,12 @@ class Journey:
         if isinstance(refusal, LeavingError):
             node.priority = AVOID
         return refusal
+
+    def go_on(self, node: Node, call: Call[Any]) -> None:
+        """A slice of a wait is over: this node is visited again at once."""
+        self._here = node
+        self._visited.discard(node)
+        self._wait_for(call.command.wait)
 
     def broke(self, node: Node, calls: Iterable[Call[Any]], error: Exception) -> None:
         """The connection broke when the node may have got these calls and had not answered."""

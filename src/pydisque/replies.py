@@ -137,6 +137,14 @@ def parse_any_jobs(reply: Any) -> list[Job]:
     return parse_counted_jobs(reply) if counted else parse_jobs(reply)
 
 
+def jobs_in(reply: Any) -> list[Job]:
+    """The jobs in a reply to GETJOB; none in one that is something else."""
+    try:
+        return parse_any_jobs(reply)
+    except Exception:  # noqa: BLE001 - parsers raise whatever a wrong reply makes them raise
+        return []
+
+
 def parse_names(reply: Any) -> list[Any]:
     """A scan's cursor, and names of queues."""
     if not _are_texts(_page(reply)):

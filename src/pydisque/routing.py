@@ -136,13 +136,22 @@ class Routing(ABC, Generic[LineT, SeenT]):
         return Journey(self._nodes, [hello], Patience(0, (0, 0)), started), hello
 
     def _take(
-        self, journey: Journey, line: LineT, calls: list[Call[Any]], replies: list[Any]
+        self, journey: Journey, line: LineT, calls: list[Call[Any]], replies: list[Any], now: float
     ) -> bool:
         """Give the calls their replies; false if the node sends any elsewhere."""
-        refusal = journey.answered(line.node, calls, replies)
+        refusal = journey.answered(line.node, calls, replies, now)
         if refusal is not None:
             self._leave(line, refusal)
         return refusal is None
+
+    def _parsed(self, command: Command[R], reply: Any, line: LineT, origin: Origin | None) -> R:
+        """The result of a command that was answered."""
+        if origin is not None:
+            origin.append(line.node)
+        try:
+            return command.parse(reply)
+        except Exception:  # noqa: BLE001 - see Command.misread
+            raise command.misread(reply) from None
 
     def _pieces(
         self, pairs: Iterable[tuple[Call[Any], Command[Any]]]

@@ -8,12 +8,14 @@ commands mean.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 import threading
 import weakref
 from collections.abc import Iterable, Sequence
 from random import random
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, NamedTuple, TypeVar
 
 import redis
@@ -21,16 +23,22 @@ from redis.exceptions import RedisError
 
 from pydisque import commands
 from pydisque.addresses import Address
-from pydisque.command import Command
-from pydisque.connection import Connection, Line, redis_client
-from pydisque.errors import ConnectionLostError, DisqueError
+from pydisque.command import SLICE, Command, first_slice, goes_on, shortened
+from pydisque.connection import SLACK, Connection, Line, redis_client
+from pydisque.errors import ConnectionLostError, DisqueError, UnexpectedReplyError
 from pydisque.journey import Call, Journey, Patience
 from pydisque.nodes import Node
 from pydisque.put_back import putting_back, tell_of_failure
-from pydisque.replies import Job
+from pydisque.replies import Job, jobs_in
 from pydisque.routing import Origin, Routing, closed_meanwhile, first_answer, ids_in, logger
 
 R = TypeVar("R")
+
+# Seconds between two looks at connections whose callers were interrupted.
+LOOK_AT_ORPHANS = 0.01
+
+# Seconds that a node has at the end for replies whose callers were interrupted.
+LAST_WAIT = 1.0
 
 
 class ConnectedNode(NamedTuple):
@@ -60,6 +68,8 @@ class Transport(Routing[Line, ConnectedNode]):
         super().__init__(addresses, patience, options, resend_add=resend_add, discover=discover)
         self._lock = threading.Lock()  # held while nodes or jobs are counted, never while sending
         self._closing = threading.Event()
+        self._keeper: threading.Thread | None = None
+        self._returned: list[tuple[Node, list[Job]]] = []
         _TRANSPORTS.add(self)
 
     def run(self, command: Command[R], origin: Origin | None = None) -> R:
@@ -73,6 +83,8 @@ class Transport(Routing[Line, ConnectedNode]):
             DisqueError: The node refused it.
             redis.exceptions.ConnectionError: No node answered it.
         """
+        if command.takes:
+            return self._take_jobs(command, origin)
         started = monotonic()
         request = self._pack(command.args)
         line = self._line
@@ -94,6 +106,45 @@ class Transport(Routing[Line, ConnectedNode]):
             return command.parse(reply)
         except Exception:  # noqa: BLE001 - see Command.misread
             raise command.misread(reply) from None
+
+    def _take_jobs(self, command: Command[R], origin: Origin | None) -> R:
+        """The same for GETJOB: it waits in slices, and jobs in its reply are not to be lost."""
+        started = monotonic()
+        line = self._line
+        if line is None:
+            return self._travel(command, started, origin=origin)
+        args, wait = first_slice(command)
+        ends = started + wait
+        connection: Connection | None = None
+        replies: list[Any] = []
+        try:
+            if line.orphans and wait and (connection := line.adopt(command, started)) is not None:
+                ends = connection.ends
+                connection.exchange(b"", replies, 1, wait, True)
+                connection.due = 0
+            else:
+                connection = line.idle(started)
+                if connection is None:
+                    return self._travel(command, started, origin=origin)
+                connection.exchange(self._pack(args), replies, 1, wait, True)
+            line.give_back(connection)
+            reply = replies[0]
+            if not isinstance(reply, DisqueError) and (
+                reply is not None or not goes_on(command, ends - SLICE, started, monotonic())
+            ):
+                return self._parsed(command, reply, line, origin)
+        except ConnectionLostError as error:
+            return self._travel(command, started, line, connection, error, origin)
+        except UnexpectedReplyError:
+            raise
+        except BaseException:
+            sent = command._replace(args=args, wait=wait)
+            if connection is not None:
+                self._keep_orphan(line, connection, [sent], replies, ends)
+            raise
+        if reply is None:
+            return self._travel(command, started, line, origin=origin)
+        return self._travel(command, started, line, connection, reply, origin)
 
     def run_and_follow(self, command: Command[R], origin: Origin | None = None) -> R:
         """As `run`; in between move to the node that makes most of the jobs received."""
@@ -149,6 +200,7 @@ class Transport(Routing[Line, ConnectedNode]):
 
     def close(self) -> None:
         """Close all connections; a command under way in another thread fails at once."""
+        self.end_orphans()
         closing, self._closing = self._closing, threading.Event()
         closing.set()
         self._line = None
@@ -173,7 +225,9 @@ class Transport(Routing[Line, ConnectedNode]):
             if isinstance(error, ConnectionLostError):
                 self._lost(journey, line, connection, [call], error)
             else:
-                self._take(journey, line, [call], [error])
+                self._take(journey, line, [call], [error], started)
+        elif line is not None:
+            journey.go_on(line.node, call)
         self._drive(journey)
         if origin is not None:
             origin.append(call.node)
@@ -216,13 +270,19 @@ class Transport(Routing[Line, ConnectedNode]):
     ) -> bool:
         """Send one piece; false if the node is not to be used any longer."""
         replies: list[Any] = []
+        takes = any(call.command.takes for call in calls)
         try:
-            connection.exchange(request, replies, len(calls), wait)
+            connection.exchange(request, replies, len(calls), wait, takes)
         except ConnectionLostError as error:
-            self._take(journey, line, calls, replies)
+            self._take(journey, line, calls, replies, monotonic())
             self._lost(journey, line, connection, calls[len(replies) :], error)
             return False
-        return self._take(journey, line, calls, replies)
+        except BaseException:
+            sent = [shortened(call.command, 0.0) for call in calls]
+            self._keep_orphan(line, connection, sent, replies, monotonic() + (wait or SLICE))
+            self._use(line)  # so that the next call finds what is on its way
+            raise
+        return self._take(journey, line, calls, replies, monotonic())
 
     def _lost(
         self,
@@ -238,6 +298,71 @@ class Transport(Routing[Line, ConnectedNode]):
         line.close_idle()
         self._leave(line, error)
         journey.broke(line.node, calls if error.sent else [], error)
+
+    # Replies whose callers were interrupted: by Ctrl-C, by gevent.Timeout, …
+
+    def _keep_orphan(
+        self,
+        line: Line,
+        connection: Connection,
+        commands: Sequence[Command[Any]],
+        replies: list[Any],
+        ends: float,
+    ) -> None:
+        """Have jobs put back that came, and those that may still come. Sends nothing itself."""
+        jobs = _jobs_in(commands, replies)
+        with self._lock:
+            if connection.due:
+                connection.wants, connection.ends = commands[len(replies) :], ends
+                line.orphans.append(connection)
+            if jobs:
+                self._returned.append((line.node, jobs))
+            if (connection.due or jobs) and self._keeper is None:
+                self._keeper = threading.Thread(
+                    target=self._watch_orphans, name="pydisque-orphans", daemon=True
+                )
+                self._keeper.start()
+
+    def _watch_orphans(self) -> None:
+        """Put back what comes until nothing more can; this runs in a thread of its own."""
+        while True:
+            with self._lock:
+                if not self._returned and not any(line.orphans for line in self._lines.values()):
+                    self._keeper = None
+                    return
+            while self._returned:
+                self.put_back(*self._returned.pop())
+            for line in list(self._lines.values()):
+                for connection in line.orphans[:]:
+                    over = monotonic() > connection.ends + SLACK
+                    if (over or connection.has_input()) and line.claim(connection):
+                        if over:
+                            connection.close()
+                        self._end_orphan(line, connection)
+            sleep(LOOK_AT_ORPHANS)
+
+    def _end_orphan(self, line: Line, connection: Connection) -> None:
+        """Read the replies that are due, and put back the jobs in them."""
+        replies: list[Any] = []
+        if not connection.closed:
+            with contextlib.suppress(ConnectionLostError):
+                connection.exchange(b"", replies, len(connection.wants), 0.0)
+        connection.due = 0
+        jobs = _jobs_in(connection.wants, replies)
+        line.give_back(connection)
+        if jobs:
+            self.put_back(line.node, jobs)
+
+    def end_orphans(self) -> None:
+        """Have the nodes forget the waits of interrupted callers, and put back what they sent."""
+        for line in list(self._lines.values()):
+            for connection in line.orphans[:]:
+                if line.claim(connection):
+                    connection.half_close()
+                    connection.limit(LAST_WAIT)
+                    self._end_orphan(line, connection)
+        while self._returned:
+            self.put_back(*self._returned.pop())
 
     # The lines
 
@@ -276,6 +401,7 @@ class Transport(Routing[Line, ConnectedNode]):
         """Leave the parent's connections to the parent."""
         self._lock = threading.Lock()
         self._closing = threading.Event()
+        self._keeper, self._returned = None, []
         for line in list(self._lines.values()):
             line.forget()
 
@@ -288,4 +414,15 @@ def _after_fork() -> None:
         transport.after_fork()
 
 
+def _at_exit() -> None:
+    for transport in list(_TRANSPORTS):
+        transport.end_orphans()
+
+
+def _jobs_in(commands: Sequence[Command[Any]], replies: Sequence[Any]) -> list[Job]:
+    pairs = zip(commands, replies, strict=False)
+    return [job for command, reply in pairs if command.takes for job in jobs_in(reply)]
+
+
 os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)

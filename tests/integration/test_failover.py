@@ -21,6 +21,8 @@ import redis
 from fake_node import HANG_UP, SILENCE, FakeNode
 from looped_client import LoopedClient
 from pydisque.client import Client
+from pydisque.command import SLICE
+from pydisque.connection import SLACK
 from pydisque.errors import ConnectionLostError, LeavingError, PausedError
 from servers import NodeProcess, until
 
@@ -243,6 +245,28 @@ def test_a_node_that_freezes_while_a_consumer_waits(nodes, make_client, queue, s
     until(lambda: first.blocked(queue))
     first.signal(signal.SIGSTOP)
     assert [each.id for each in job.result(10)] == [job_id]
+
+
+def test_a_node_that_freezes_while_a_consumer_waits_for_ever(nodes, make_client, queue, submit):
+    """However long the wait, a node has to answer within a few seconds, or another one is used."""
+    first, second = nodes
+    job_id = second.ask("ADDJOB", queue, "body", 0)
+    job = submit(make_client(*nodes, socket_timeout=0.1).get_job, [queue])
+    until(lambda: first.blocked(queue))
+    first.signal(signal.SIGSTOP)
+    assert [each.id for each in job.result(SLICE + SLACK + 10)] == [job_id]
+
+
+def test_a_long_wait_is_one_for_the_caller(nodes, make_client, queue, submit):
+    """A wait goes on after each slice of it, in the same place, until there is a job."""
+    first, _ = nodes
+    job = submit(make_client(first).get_job, [queue])
+    until(lambda: first.blocked(queue) == 1)
+    with pytest.raises(TimeoutError):
+        job.result(SLICE + 1)
+    until(lambda: first.blocked(queue) == 1)
+    job_id = first.ask("ADDJOB", queue, "body", 0)
+    assert [each.id for each in job.result(2)] == [job_id]
 
 
 def test_a_silent_node_gets_a_job_once(nodes, make_client, queue):

@@ -323,15 +323,46 @@ async def test_cancelled_after_it_was_sent(node):
 
 
 async def test_cancelled_while_it_waits(node):
-    """The node sees that nobody waits any more; the other commands see nothing."""
-    node.answers["GETJOB"] = SILENCE
+    """The wait is left to the next task that wants the same, and the other commands see nothing."""
+    event, node.answers["GETJOB"] = held(jobs(ID))
     async with AsyncClient(node.address) as client:
-        task = asyncio.create_task(client.get_job(["q"]))
-        await heard(node, "GETJOB")
-        await cancelled(task)
-        await eventually(lambda: len(client._transport._line_to(first(client))._all) == 1)
-        assert await client.ping() is True
+        await client.ping()
+        for times in range(1, 4):
+            task = asyncio.create_task(client.get_jobs(["q"]))
+            await heard(node, "GETJOB")
+            await until_waiting(client)
+            await cancelled(task)
+            assert await client.ping() is True
+            assert node.count("GETJOB") == 1, times
+        task = asyncio.create_task(client.get_jobs(["q"], timeout=9000))
+        await until_waiting(client)
+        event.set()
+        assert [job.id for job in await task] == [ID]
         assert node.count("ENQUEUE") == 0
+        assert node.connections == 2
+
+
+async def until_waiting(client: AsyncClient) -> None:
+    """Wait until no cancelled wait is left to adopt, as a task has it."""
+    await eventually(lambda: not client._transport._line_to(first(client)).orphans)
+    await asyncio.sleep(0)
+
+
+async def test_a_wait_is_not_adopted_by_others(node):
+    """A wait for other queues, for more jobs, or that ends too late, is no one else's."""
+    event, node.answers["GETJOB"] = held(b"*-1\r\n")
+    async with AsyncClient(node.address) as client:
+        await client.ping()
+        waiting = asyncio.create_task(client.get_jobs(["q"]))
+        await heard(node, "GETJOB")
+        await cancelled(waiting)
+        others = [
+            asyncio.create_task(client.get_jobs(queues, timeout=timeout, count=count))
+            for queues, timeout, count in ((["p"], 9000, None), (["q"], 9000, 2), (["q"], 50, None))
+        ]
+        await eventually(lambda: node.count("GETJOB") == 4)
+        event.set()
+        assert await asyncio.gather(*others) == [[], [], []]
 
 
 def first(client: AsyncClient) -> Any:

@@ -9,7 +9,15 @@ import pytest
 
 from fake_node import job_info, queue_stats
 from pydisque import arguments, commands
-from pydisque.command import Resend, raw, shortened
+from pydisque.command import (
+    SLICE,
+    Resend,
+    first_slice,
+    goes_on,
+    raw,
+    shortened,
+    without_timeout,
+)
 from pydisque.node import resp
 
 ID = "D-dcb833cf-8YL1NT17e9+wsA/09NqxscQI-05a1"
@@ -318,13 +326,54 @@ def test_raw_words():
 
 
 def test_shortened():
-    """A GETJOB sent again asks for the rest of its time, at least a millisecond of it."""
+    """A GETJOB asks for a slice of its time: the rest, 5 s at most, a millisecond at least."""
+    for wait in (None, 0, 60_000):
+        long = commands.get_job(["q"], timeout=wait, count=2)
+        sent = shortened(long, 1)
+        assert sent.args == ("GETJOB", "TIMEOUT", "5000", "COUNT", "2", "FROM", "q")
+        assert (sent.args, sent.wait) == first_slice(long)
+        assert sent.wait == SLICE
     command = commands.get_job(["TIMEOUT"], timeout=5000, count=2)
+    assert shortened(command, 0) is command
+    assert first_slice(command) == (command.args, 5.0)
     assert shortened(command, 1.5).args == (
         "GETJOB", "TIMEOUT", "3500", "COUNT", "2", "FROM", "TIMEOUT",
     )  # fmt: skip
     assert shortened(command, 9).args[2] == "1"
     lower = raw(("getjob", "timeout", "5000", "from", "q"), repr)
     assert shortened(lower, 1).args == ("getjob", "timeout", "4000", "from", "q")
-    for other in (commands.get_job(["q"]), commands.add_job("q", "b"), commands.qlen("q")):
+    endless = raw(("getjob", "count", "2", "from", "timeout"), repr)
+    assert shortened(endless, 1).args == (
+        "getjob", "TIMEOUT", "5000", "count", "2", "from", "timeout"
+    )  # fmt: skip
+    now = commands.get_job(["q"], nohang=True, timeout=9000)
+    for other in (now, commands.add_job("q", "b", timeout=0), commands.qlen("q")):
         assert shortened(other, 1) is other
+
+
+def test_waits_for_the_same():
+    """Two GETJOBs that differ in their timeouts alone ask for the same."""
+    same = [
+        commands.get_job(["q"], count=2),
+        commands.get_job(["q"], count=2, timeout=7),
+        shortened(commands.get_job(["q"], count=2), 0),
+    ]
+    assert {without_timeout(command.args) for command in same} == {same[0].args}
+    assert without_timeout(commands.get_job(["TIMEOUT", "1"]).args)[-2:] == ("TIMEOUT", "1")
+
+
+@pytest.mark.parametrize(
+    ("wait", "asked", "now", "on"),
+    [
+        (None, 10.0, 15.0, True),
+        (None, 10.0, 10.1, False),
+        (60_000, 10.0, 15.0, True),
+        (60_000, 56.0, 60.1, False),
+        (4000, 0.0, 4.0, False),
+    ],
+)
+def test_waits_that_go_on(wait, asked, now, on):
+    """Nil at the end of a slice is not the end of the wait; an early nil is the node's word."""
+    assert goes_on(commands.get_job(["q"], timeout=wait), asked, 0.0, now) is on
+    assert not goes_on(commands.get_job(["q"], nohang=True), asked, 0.0, now)
+    assert not goes_on(commands.show(ID), asked, 0.0, now)

@@ -196,10 +196,27 @@ def test_a_wait_with_timeout_has_it_on_top_of_the_deadline():
     journey.step(0.0, 0.0)
     journey.broke(a, [call], lost())
     assert isinstance(journey.step(39.0, 0.0), float)
-    ((_, command),) = journey.calls_for(a, 12.0)
-    assert command.args[2] == "18000"
+    for now, timeout in ((12.0, "5000"), (28.0, "2000"), (33.0, "1")):
+        ((_, command),) = journey.calls_for(a, now)
+        assert command.args[2] == timeout
     journey.step(39.0, 0.0)
     assert journey.step(40.0, 0.0) is None
+
+
+@pytest.mark.parametrize("timeout", [None, 30_000])
+def test_a_wait_goes_on_after_a_slice_of_it(timeout):
+    """At the end of a slice the same node is visited again at once, and an early nil is final."""
+    journey, (call,), (a, _) = journey_of(commands.get_job(["q"], timeout=timeout))
+    assert journey.step(0.0, 0.0) is a
+    journey.calls_for(a, 0.0)
+    journey.answered(a, [call], [None], 5.0)
+    assert journey.step(5.0, 0.0) is a
+    journey.calls_for(a, 5.0)
+    journey.failed(a, lost())
+    assert journey.step(20.0, 0.0) is not None  # the wait has begun, and so outlives its node
+    journey.calls_for(a, 20.0)
+    journey.answered(a, [call], [None], 20.1)
+    assert call.result() == []
 
 
 def test_refusals_by_every_node_are_final():
