@@ -6,6 +6,7 @@ nothing of what a parameter does, nor where its value came from: whoever acts on
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
 import re
@@ -21,6 +22,7 @@ _UNITS = {
 }  # fmt: skip
 _INTEGER = re.compile(r"([+-]?[0-9]+)?")  # nothing is 0
 _LARGEST = 2**63 - 1
+_NAME = re.compile(r"([A-Za-z0-9_-]{1,63}\.)*(?=[^.]*[A-Za-z_-])[A-Za-z0-9_-]{1,63}\.?")
 _MODE = re.compile(r"0*[0-7]{1,3}")
 
 DURABILITIES = ("always", "everysec", "none")
@@ -59,9 +61,10 @@ def _number(low: int, high: int = _LARGEST, *, clamp: bool = False) -> Read:
 
 def _size(typed: str) -> str:
     match = _SIZE.fullmatch(typed or "0")
-    if match is None:
+    size = min(_LARGEST, int(match[1])) * _UNITS[(match[2] or "b").lower()] if match else -1
+    if not 0 <= size <= _LARGEST:
         raise ValueError("a size in bytes, or with a unit as in 512mb or 2gb")
-    return str(min(_LARGEST, int(match[1]) * _UNITS[(match[2] or "b").lower()]))
+    return str(size)
 
 
 def _one_of(*words: str) -> Read:
@@ -97,10 +100,20 @@ def _hosts(typed: str) -> str:
 
 
 def _announced(typed: str) -> str:
+    """What HELLO and CLUSTER NODES say to every client: nothing that is no address."""
     host, _, port = typed.rpartition(":")
-    if typed and not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise ValueError("a host and a port, as in 10.0.0.5:7711")
+    is_port = re.fullmatch("[0-9]{1,5}", port) is not None and 0 < int(port) < 65536
+    if typed and not (is_port and _is_host(host.removeprefix("[").removesuffix("]"))):
+        raise ValueError("a host and a port, as in 10.0.0.5:7711, node1:7711 or [fd00::5]:7711")
     return typed
+
+
+def _is_host(text: str) -> bool:
+    """Whether clients can connect to this: an address of one machine, or a name."""
+    try:
+        return not ipaddress.ip_address(text).is_unspecified and "%" not in text
+    except ValueError:
+        return _NAME.fullmatch(text) is not None and len(text) < 254
 
 
 def _directory(typed: str) -> str:
@@ -112,11 +125,17 @@ def _directory(typed: str) -> str:
 
 
 def _buffer_limit(typed: str) -> str:
-    words = typed.split()
-    if len(words) != 4 or words[0].lower() != "normal":
+    words = typed.split(" ")
+    if len(words) % 4 or any(word != "normal" for word in words[::4]):
         raise ValueError("normal and three numbers")
-    hard, soft, seconds = _size(words[1]), _size(words[2]), _number(0)(words[3])
-    return f"normal {hard} {soft} {seconds}"
+    hard, soft, seconds = words[-3:]
+    return f"normal {_size(hard)} {_size(soft)} {_number(0)(seconds)}"
+
+
+def _watchdog_period(typed: str) -> str:
+    """Disque's least is 200, if it is not 0."""
+    period = int(_number(0)(typed))
+    return str(max(200, period) if period else 0)
 
 
 def _listen(typed: str) -> str:
@@ -209,7 +228,7 @@ PARAMETERS = {
     "tcp-backlog": Parameter("511"),
     "databases": Parameter("16", inert=True),
     "maxclients": Parameter("10000", _number(1), "How many clients may be connected at once."),
-    "watchdog-period": Parameter("0", _number(0), inert=True),
+    "watchdog-period": Parameter("0", _watchdog_period, inert=True),
     "hz": Parameter("10", _number(1, 500, clamp=True), inert=True),
     "cluster-node-timeout": Parameter("15000", _number(0), inert=True),
     "tcp-keepalive": Parameter("no", _flag, "Whether to probe connections that are silent."),

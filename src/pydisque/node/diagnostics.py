@@ -307,8 +307,11 @@ def latency(session: Session, args: list[bytes]) -> bytes:
 
 
 def _doctor(node: Node) -> bytes:
-    if not node.config.number("latency-monitor-threshold"):
-        return b"Latency monitoring is off: CONFIG SET latency-monitor-threshold <milliseconds>.\n"
+    if not (node.latency or node.config.number("latency-monitor-threshold")):
+        return (
+            b"Latency monitoring is disabled: "
+            b"CONFIG SET latency-monitor-threshold <milliseconds> enables it.\n"
+        )
     if not node.latency:
         return b"No command took as long as latency-monitor-threshold.\n"
     lines = [

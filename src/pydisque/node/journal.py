@@ -65,6 +65,24 @@ Done = Callable[[str, bytes], None]
 """Hears how a commit went: what went wrong, or nothing; and the record that was wanted."""
 
 
+PRIVATE = 0o600
+"""Mode of all files with jobs or passwords, whatever the umask and their directory."""
+
+
+def keep_private(path: Path) -> None:
+    """Let nobody but its owner read or write a file, if it exists."""
+    with contextlib.suppress(FileNotFoundError, PermissionError):  # another's, as of the group
+        if path.is_file() and path.stat().st_mode & 0o077:
+            path.chmod(PRIVATE)
+
+
+def write_privately(path: Path, text: str) -> None:
+    """Write a file that nobody but its owner can read, also while it is written."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE), "w") as file:
+        file.write(text)
+
+
 def _sync_directory(path: Path) -> None:
     """See to it that what was made in it is found after power loss."""
     handle = os.open(path, os.O_RDONLY)
@@ -97,7 +115,8 @@ class Folder:
             if make and not self.path.exists():
                 self.path.mkdir(mode=0o700, parents=True)
                 _sync_directory(self.path.parent)
-            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+            self._lock = os.open(self.path / "lock", flags, PRIVATE)
         except OSError as error:
             raise JournalError(f"{path}: {error.strerror}") from None
         try:
@@ -121,6 +140,12 @@ def connect(folder: Path) -> sqlite3.Connection:
         JournalError: it cannot be opened, or is none of ours.
     """
     file = folder / FILE
+    try:
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE))
+        for each in ("lock", FILE, f"{FILE}-wal", f"{FILE}-shm"):  # SQLite makes its own like FILE
+            keep_private(folder / each)
+    except OSError as error:
+        raise JournalError(f"{file}: {error.strerror}") from None
     try:
         db = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
         try:

@@ -258,7 +258,7 @@ def _config_set(session: Session, args: list[bytes]) -> None:
     name, value = text(args[2]), text(args[3])
     if name.lower() == "requirepass" and listening.exposed(node.config, value):
         raise DisqueError("protected mode: this node listens beyond loopback and needs a password")
-    if name.lower() == "maxclients" and value.isdigit():
+    if name.lower() == "maxclients" and value.isdigit() and int(value) < 2**63:
         room = listening.room_for_clients(int(value))
         if room < int(value):
             raise DisqueError(

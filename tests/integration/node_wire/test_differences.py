@@ -154,6 +154,17 @@ def test_row_parameters_without_effect(peer: Peer) -> None:
         assert peer.ask("CONFIG", "GET", name) == [name.encode(), value.encode()]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("maxmemory", "-"), ("maxmemory", "-0"), ("client-output-buffer-limit", "")],
+)
+def test_no_value_of_a_parameter(peer: Peer, name: str, value: str) -> None:
+    """What is no value is refused, though Disque takes it for 0 or the value there is."""
+    before = peer.ask("CONFIG", "GET", name)
+    assert error(peer.ask("CONFIG", "SET", name, value)).startswith("ERR Invalid argument")
+    assert peer.ask("CONFIG", "GET", name) == before
+
+
 def test_row_large_numbers(peer: Peer) -> None:
     """RETRY, DELAY and TTL beyond 32 bits mean what they say."""
     job = peer.ask("ADDJOB", "q", "x", 0, "RETRY", 2**32, "DELAY", 2**32 + 1, "TTL", 2**40)
@@ -443,6 +454,26 @@ def test_row_queues_that_clients_only_asked_for(store: str) -> None:
         until(lambda: sorted(peer.ask("QSCAN")[1]) == [b"b"])
         if store == "memory":
             assert memory == b"used_memory:1000000"
+
+
+def test_row_latency(peer: Peer) -> None:
+    """Events are commands by their names, and what DOCTOR says of them is short."""
+    disabled = b"Latency monitoring is disabled: "
+    assert peer.ask("LATENCY", "DOCTOR").startswith(disabled)
+    peer.ask("CONFIG", "SET", "latency-monitor-threshold", 5)
+    assert (
+        peer.ask("LATENCY", "DOCTOR") == b"No command took as long as latency-monitor-threshold.\n"
+    )
+    peer.ask("DEBUG", "SLEEP", "0.01")
+    assert [event[0] for event in peer.ask("LATENCY", "LATEST")] == [b"debug"]
+    peer.ask("CONFIG", "SET", "latency-monitor-threshold", 0)
+    assert peer.ask("LATENCY", "DOCTOR").startswith(b"debug: 1 samples, worst 1")
+    assert len(peer.ask("LATENCY", "GRAPH", "debug").splitlines()) == 2
+
+
+def test_row_structsize(peer: Peer) -> None:
+    """DEBUG STRUCTSIZE tells of what there is."""
+    assert re.fullmatch(rb"bits:64 job:\d+", peer.ask("DEBUG", "STRUCTSIZE"))
 
 
 def test_row_bgrewriteaof(tmp_path: Path) -> None:

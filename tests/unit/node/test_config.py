@@ -43,6 +43,10 @@ def test_what_is_given_stands_over_the_defaults() -> None:
         ("activerehashing", "No", "no"),
         ("requirepass", "", ""),
         ("client-output-buffer-limit", "normal 1 2 3", "normal 1 2 3"),
+        ("client-output-buffer-limit", "normal 0 0 0 normal 1mb 2 3", "normal 1048576 2 3"),
+        ("watchdog-period", "0", "0"),
+        ("watchdog-period", "1", "200"),
+        ("watchdog-period", "201", "201"),
     ],
 )
 def test_what_is_typed_and_what_is_stored(name: str, typed: str, stored: str) -> None:
@@ -73,6 +77,11 @@ def test_what_is_typed_and_what_is_stored(name: str, typed: str, stored: str) ->
         ("maxmemory-policy", "lru"),
         ("client-output-buffer-limit", "slave 0 0 0"),
         ("client-output-buffer-limit", "normal 1 2"),
+        ("client-output-buffer-limit", "normal  0 0 0"),
+        ("client-output-buffer-limit", "normal 0 0 0 "),
+        ("client-output-buffer-limit", "NORMAL 0 0 0"),
+        ("maxmemory", "9999999999gb"),
+        ("maxmemory", "-0"),
     ],
 )
 def test_a_value_that_is_not_allowed_changes_nothing(name: str, typed: str) -> None:
@@ -156,3 +165,60 @@ def test_no_pattern_takes_long() -> None:
     assert Config().matching("*?" * 14 + "x") == []
     assert glob("*a" * 30 + "b")("a" * 60) is None
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "",
+        "10.0.0.5:7711",
+        "node1:7711",
+        "node_1.example.org.:1",
+        "[fd00::5]:7711",
+        "fd00::5:7711",
+        "1node:65535",
+    ],
+)
+def test_what_can_be_announced(typed: str) -> None:
+    """An address or a name, and a port, are what clients can connect to."""
+    read = PARAMETERS["announce"].read
+    assert read is not None
+    assert read(typed) == typed
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "node1",
+        ":7711",
+        "node1:0",
+        "node1:65536",
+        "node1:+1",
+        "node1:\u0663",
+        "node 1:7711",
+        " node1:7711",
+        "node1\x1b[2J:7711",
+        "node1\n:7711",
+        "node1\0:7711",
+        "user@node1:7711",
+        "http://node1:7711",
+        "a,b:7711",
+        "node1/:7711",
+        "n\u00f6de:7711",
+        "0.0.0.0:7711",
+        "[::]:7711",
+        "300.1.1.1:7711",
+        "10.0.5:7711",
+        "fe80::1%eth0:7711",
+        "a..b:7711",
+        "x" * 64 + ":7711",
+        "x." * 128 + "y:7711",
+        "[node1:7711:7711",
+    ],
+)
+def test_what_cannot_be_announced(typed: str) -> None:
+    """What no client could connect to, or what would be more than a word in HELLO, is refused."""
+    read = PARAMETERS["announce"].read
+    assert read is not None
+    with pytest.raises(ValueError, match="a host and a port, as in"):
+        read(typed)

@@ -169,7 +169,7 @@ function verbs.live(p)
   for i = 1, #kept, 2 do
     local host, port, priority, ends, library =
       string.match(kept[i + 1], "^(%S*) (%S+) (%S+) (%S+) (%S+)$")
-    local left = tonumber(ends) - now
+    local left = ends and tonumber(ends) - now or -1  -- what cannot be read is forgotten
     if left < 0 then
       call("HDEL", T .. ":nodes", kept[i])
     else
