@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from chaos.worker_app import CONFIG
+from chaos.worker_app import CONFIG, EXECUTOR_FAILED
 from chaos.worker_history import Life, Story
 
 TESTS = Path(__file__).parent.parent
@@ -45,6 +45,7 @@ class Crew:
             life
             for life in self.alive()
             if self._story.begins[life.pid]
+            and life.broken > time.monotonic()
             and life.told_to_end > time.monotonic()
             and not (life.stops and life.stops[-1][1] > time.monotonic())
         ]
@@ -62,6 +63,11 @@ class Crew:
         """SIGTERM."""
         life.told_to_end = time.monotonic()
         self._signal(life, signal.SIGTERM)
+
+    def break_executor(self, life: Life) -> None:
+        """End what runs its jobs; the worker has to notice that and end."""
+        life.broken = time.monotonic()
+        self._signal(life, signal.SIGUSR1)
 
     def stop(self, life: Life, seconds: float) -> None:
         """SIGSTOP, and SIGCONT after a while."""
@@ -152,6 +158,8 @@ def _how(life: Life) -> str:
         return "kill"
     if life.code == -signal.SIGSEGV:
         return "segv"
+    if life.code == EXECUTOR_FAILED and life.broken <= life.ended:
+        return "executor"
     return "term" if life.told_to_end <= life.ended and life.code in (0, 3) else "crash"
 
 

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import resource
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -20,7 +21,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from chaos.worker_history import DEADLY_LIMIT
-from pydisque.worker import Backoff, Retry, Worker, WorkerJob
+from pydisque.worker import Backoff, Hook, Retry, Worker, WorkerJob
+from pydisque.worker.executor import ExecutorError
 
 T = TypeVar("T")
 
@@ -29,6 +31,12 @@ CONFIG = "PYDISQUE_CHAOS_WORKER"
 
 ROOM = 48 << 20
 """Bytes of address space that a process gets beyond what it has, once a job eats memory."""
+
+EXECUTOR_FAILED = 4
+"""The exit code of a worker whose executor failed."""
+
+ENDS = (SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration, asyncio.CancelledError)
+"""What has ended executors."""
 
 _settings: dict[str, Any] = json.loads(os.environ.get(CONFIG, "{}"))
 _numbers = itertools.count()
@@ -62,6 +70,11 @@ def _end(token: str, outcome: str) -> None:
 def work(job: WorkerJob) -> None:
     """Do what the body says."""
     token, task = _patiently(lambda: _begin(job))
+    if _exits(job):
+        _end(token, "failed")
+        if job.nacks % 2:
+            return  # the hook raises
+        raise ENDS[sum(job.key) % len(ENDS)]
     try:
         _misbehave(job, task)
         time.sleep(task["sleep"])
@@ -75,6 +88,10 @@ def work(job: WorkerJob) -> None:
 async def work_async(job: WorkerJob) -> None:
     """The same, as a coroutine."""
     token, task = _patiently(lambda: _begin(job))
+    if _exits(job):
+        _end(token, "failed")
+        await _exit(job)
+        return
     try:
         _misbehave(job, task)
         await asyncio.sleep(task["sleep"])
@@ -86,6 +103,53 @@ async def work_async(job: WorkerJob) -> None:
         _end(token, "failed")
         raise
     _end(token, "done")
+
+
+def _exits(job: WorkerJob) -> bool:
+    """Whether it is to end what runs it, in the handler or in a hook."""
+    task = job.json()
+    return task["deed"] == "exit" and job.nacks + job.additional_deliveries < task["deaths"]
+
+
+async def _exit(job: WorkerJob) -> None:
+    """Raise what has ended executors, where it did."""
+    loop, (number, kind) = asyncio.get_running_loop(), divmod(sum(job.key), 4)
+    if kind == 0:
+        loop.call_soon(sys.exit)
+    elif kind == 1:
+        loop.stop()
+        raise ENDS[number % len(ENDS)]
+    elif kind == 2:
+        await asyncio.gather(asyncio.to_thread(sys.exit), asyncio.sleep(0.1))
+    else:
+        await asyncio.gather(_raise_exit(), asyncio.sleep(0.1))
+
+
+async def _raise_exit() -> None:
+    sys.exit()
+
+
+class ExitHook(Hook):
+    """Raises what has ended executors after a job, and once more when the job has failed."""
+
+    def after(self, job: WorkerJob, seconds: float) -> None:
+        self._exit(job)
+
+    def error(self, job: WorkerJob, error: BaseException, seconds: float) -> None:
+        self._exit(job)
+
+    def _exit(self, job: WorkerJob) -> None:
+        if _exits(job):
+            raise ENDS[(sum(job.key) + 1) % len(ENDS)]
+
+
+def break_executor(worker: Worker) -> None:
+    """Have the executor fail at its next job, as by a bug in what begins jobs."""
+    executor: Any = worker._core._executor  # type: ignore[union-attr]
+    if _settings["executor"] == "asyncio":
+        executor._context = None
+    else:
+        executor._waiting.put("no job")
 
 
 def _fail(job: WorkerJob, task: dict[str, Any]) -> None:
@@ -131,6 +195,7 @@ def make() -> Worker:
         executor=executor,
         concurrency=_settings["concurrency"],
         grace=_settings["grace"],
+        hooks=[ExitHook()],
     )
     worker.handler(
         "work", max_additional_deliveries=_settings["deliveries"], backoff=Backoff(0.5, 2)
@@ -145,7 +210,7 @@ def make() -> Worker:
 
 
 def main() -> None:
-    """Work until told to end; exit code 3 when jobs were cut short."""
+    """Work until told to end; exit code 3 when jobs were cut short, 4 when the executor failed."""
     logging.basicConfig(
         level=logging.WARNING,
         format="%(asctime)s %(process)d %(name)s %(levelname)s %(message)s",
@@ -155,7 +220,13 @@ def main() -> None:
     )
     _settings["worker"] = os.getpid()
     os.environ[CONFIG] = json.dumps(_settings)
-    cut = make().run()
+    worker = make()
+    signal.signal(signal.SIGUSR1, lambda *_: break_executor(worker))
+    try:
+        cut = worker.run()
+    except ExecutorError as error:
+        logging.getLogger(__name__).warning("ends, as %s", error)
+        sys.exit(EXECUTOR_FAILED)
     logging.getLogger(__name__).warning("ends, %d cut short", cut)
     sys.exit(3 if cut else 0)
 

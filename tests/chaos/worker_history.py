@@ -32,7 +32,7 @@ class Task(NamedTuple):
     fails: int = 0
     """How often it fails before it succeeds."""
     deed: str = ""
-    """What it does to its process: segv, oom."""
+    """What it does to its process (segv, oom), or to what runs it (exit)."""
     deaths: int = 0
     """How often it does that."""
 
@@ -81,11 +81,13 @@ class Life:
     ended: float = math.inf
     """When it was seen dead."""
     how: str = ""
-    """kill, segv, oom, term, or crash: nobody made it end."""
+    """kill, segv, oom, term, executor, or crash: nobody made it end."""
     code: int | None = None
     told_to_end: float = math.inf
     """When it was sent SIGTERM."""
     killed: bool = False
+    broken: float = math.inf
+    """When its executor was broken."""
     stops: list[tuple[float, float]] = field(default_factory=list)
     """From SIGSTOP to SIGCONT."""
 

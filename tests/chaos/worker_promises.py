@@ -23,7 +23,7 @@ LATE = 0.3
 WAITS = 1.0
 """Seconds after its delivery in which a job may begin without a look whether it is still ours."""
 LAST_ANSWERS = 8.0
-"""Seconds that a worker may take to end after its grace."""
+"""Seconds that a worker may take to end after its grace, or after its executor was broken."""
 
 
 class Reason(NamedTuple):
@@ -84,6 +84,8 @@ class Promises:
             failures = run.nacks - nacks
             for _ in range(failures if failures > 0 else int(number > 0)):
                 reason = _take(pool, run.begun, nacked=failures > 0)
+                if reason is None and failures > 0:
+                    reason = self._given_back(run)
                 if reason is None:
                     how = "as failed" if failures > 0 else "without a nack"
                     yield Violation(f"{run.id} was delivered again {how}, and nothing tells why",
@@ -100,6 +102,16 @@ class Promises:
                 return
             pool += self.reasons(run)
 
+    def _given_back(self, run: Run) -> Reason | None:
+        """A worker whose executor broke gives back, as failed, also what its handler had not begun.
+
+        With processes that is what waits for its process to start.
+        """
+        added = self._added.get(run.id, 0.0)
+        broken = (life.broken for life in self._story.lives.values())
+        since = [when for when in broken if added - LAST_ANSWERS < when < run.begun]
+        return Reason("its executor was broken", since[0], nacked=True) if since else None
+
     def reasons(self, run: Run) -> Iterator[Reason]:
         """Why the job of this run may be delivered again."""
         life = self._story.lives[run.worker]
@@ -108,6 +120,8 @@ class Promises:
             yield Reason("it failed", run.ended, nacked=True)
         if self._story.executor == "processes" and not run.outcome and task and task.deed:
             yield Reason("its process died", run.begun, nacked=True)
+        if life.broken < run.ended:  # it was given back as failed
+            yield Reason("its executor was broken", life.broken, nacked=True)
         if life.how not in ("", "term") and run.ended > life.ended - ACK:
             yield Reason(f"its worker died: {life.how}", life.ended - LATE, nacked=False)
         patience = life.told_to_end + self._story.grace - LATE
@@ -156,6 +170,8 @@ class Promises:
             yield Violation(f"{who} ended by itself, with {life.code}", [])
         if life.how == "term" and life.code not in (0, 3):
             yield Violation(f"{who} was told to end, and did with {life.code}", [])
+        if life.broken + LAST_ANSWERS < min(life.ended, life.told_to_end):
+            yield Violation(f"{who} went on though its executor was broken", [])
         took = life.ended - life.told_to_end
         stopped = sum(over - began for began, over in life.stops if over > life.told_to_end)
         if took > self._story.grace + LAST_ANSWERS + stopped:

@@ -1,7 +1,8 @@
 """Kill workers again and again while they work: `make chaos-workers`.
 
 A durable node, producers and a few worker processes. Workers are killed, crash, run out of
-memory, are stopped for longer than a lease, and told to end; wires are cut and fall silent; nodes
+memory, are stopped for longer than a lease, and told to end; jobs raise what ends an executor, and
+executors break; wires are cut and fall silent; nodes
 are killed and started again. At the end everything is drained, and what the handlers wrote down is
 held against what a worker has to keep (see worker_promises.py).
 """
@@ -35,7 +36,7 @@ from chaos.worker_promises import Promises, Violation
 from pydisque.client import Client
 from pydisque.dead_letters import DeadLetter
 
-DEATHS = ("kill", "segv", "oom", "stop", "term")
+DEATHS = ("kill", "segv", "oom", "stop", "term", "exit", "executor")
 TROUBLES = ("cut", "blackhole", "restart", "failover")
 QUEUES = ("work", "deadly")
 DRAIN = 90
@@ -227,7 +228,7 @@ class Chaos:
 
     def _end_somebody(self, mode: str) -> None:
         by_job = self._plan.executor == "processes" or self._random.random() < 0.5
-        if mode == "oom" or (mode == "segv" and by_job):
+        if mode in ("oom", "exit") or (mode == "segv" and by_job):
             self._random.choice(self._producers).add("deadly", [self._mix.deadly(mode)])
             return
         victim = self._random.choice(self._wait(self._crew.ready, 60))
@@ -235,6 +236,8 @@ class Chaos:
             self._crew.kill(victim)
         elif mode == "segv":
             self._crew.crash(victim)
+        elif mode == "executor":
+            self._crew.break_executor(victim)
         elif mode == "term":
             self._crew.tell_to_end(victim)
         else:

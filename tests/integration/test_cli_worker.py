@@ -50,7 +50,9 @@ def reports(job):
 class Working:
     """A `pydisque worker`, in the folder of an app."""
 
-    def __init__(self, folder: Path, *args: str, **environment: str) -> None:
+    def __init__(
+        self, folder: Path, *args: str, new_session: bool = False, **environment: str
+    ) -> None:
         self._folder = folder
         with Path(folder, "log").open("w") as log:
             self.process = subprocess.Popen(
@@ -60,6 +62,7 @@ class Working:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                start_new_session=new_session,
             )
 
     def says(self) -> str:
@@ -87,9 +90,9 @@ class App:
     def write(self, name: str, text: str) -> None:
         Path(self.folder, name).write_text(text)
 
-    def start(self, *args: str, **environment: str) -> Working:
+    def start(self, *args: str, new_session: bool = False, **environment: str) -> Working:
         environment = {"DISQUE_NODES": self.node.address} | environment
-        working = Working(self.folder, *args, **environment)
+        working = Working(self.folder, *args, new_session=new_session, **environment)
         self._stack.callback(self._end, working)
         return working
 
@@ -413,6 +416,20 @@ def test_reload(app):
     assert (first, "wait", "done") in app.notes()
     working.process.send_signal(signal.SIGINT)
     assert working.ends() == 0
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_ctrl_c_ends_a_reloader(app, busy):
+    """Ctrl-C, which reaches parent and child, ends both as it does without --reload."""
+    working = app.start("jobs", "--reload", "--grace", "0.1", new_session=True)
+    assert working.says().startswith("working on emails")
+    if busy:
+        app.client.add_job("emails", "wait")
+        app.begun("wait")
+    os.killpg(working.process.pid, signal.SIGINT)
+    assert working.ends() == int(busy)
+    assert "Traceback" not in working.log()
+    assert "Error" not in working.log()
 
 
 def test_reload_after_a_mistake(app):

@@ -91,6 +91,24 @@ def test_a_job_that_failed(story: Story) -> None:
     assert "nothing tells why" in broken(story)
 
 
+def test_an_executor_that_is_broken(story: Story) -> None:
+    """It explains a nack after it of what ran or was about to, once, and its worker has to end."""
+    id_ = added(story)
+    first = ran(story, id_, ONE, 1)
+    ran(story, id_, TWO, 4, "done", nacks=1)
+    assert "as failed, and nothing tells why" in broken(story)
+    life = died(story, ONE, 3, "executor", 4)
+    life.broken = 2
+    assert not broken(story)
+    del story.runs[id_][0]
+    assert not broken(story)
+    life.broken = 5
+    assert "as failed, and nothing tells why" in broken(story)
+    story.runs[id_].insert(0, first)
+    life.broken, life.ended = 2, 30
+    assert "went on though its executor was broken" in broken(story)
+
+
 @pytest.mark.parametrize("how", ["kill", "segv", "oom"])
 def test_a_worker_that_dies(story: Story, how: str) -> None:
     """Its death explains a delivery after it of what it had, and of nothing it was done with."""

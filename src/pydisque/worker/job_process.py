@@ -28,6 +28,8 @@ from pydisque.worker.verdict import RemoteError, said_by, text_of, trace_of
 Functions = Mapping[bytes, tuple[Callable[[Any], Any], Callable[[bytes], Any]]]
 """By queue: its handler's function, and what decodes bodies for it."""
 
+_HANDLED = (signal.SIGINT, signal.SIGTERM)
+
 # Seconds that a process without a job gets to end once its worker is gone.
 LAST_WORDS = 1.0
 
@@ -72,13 +74,17 @@ def _become_leader(pipe: Connection) -> None:
     multiprocessing.current_process().daemon = False  # or a job could have no children
     # systemd and others send SIGTERM to all processes of a worker, whose jobs are to be finished.
     # Ignored signals would be ignored by the programs that a job starts; handled ones are not.
-    for signum in (signal.SIGINT, signal.SIGTERM):
+    for signum in _HANDLED:
         signal.signal(signum, _go_on)
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.set_inheritable(pipe.fileno(), False)
-    os.register_at_fork(after_in_child=partial(_in_forked_child, pipe))
+    os.register_at_fork(
+        before=partial(signal.pthread_sigmask, signal.SIG_BLOCK, _HANDLED),
+        after_in_parent=partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, _HANDLED),
+        after_in_child=partial(_in_forked_child, pipe),
+    )
 
 
 def _go_on(signum: int, frame: FrameType | None) -> None:
@@ -86,13 +92,13 @@ def _go_on(signum: int, frame: FrameType | None) -> None:
 
 
 def _in_forked_child(pipe: Connection) -> None:
+    """Leave the pipe to the job's process; signals that came meanwhile have their usual effect."""
     pipe.close()
-    for signum, usual in (
-        (signal.SIGINT, signal.default_int_handler),
-        (signal.SIGTERM, signal.SIG_DFL),
-    ):
-        if signal.getsignal(signum) is _go_on:
-            signal.signal(signum, usual)
+    if signal.getsignal(signal.SIGINT) is _go_on:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGTERM) is _go_on:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
 
 
 def _end_with_worker(fd: int, at_work: threading.Event) -> None:

@@ -188,7 +188,8 @@ class _Child:
         with _asking:
             self.kill()
             self._process.join()
-            self._process.close()
+            with contextlib.suppress(ValueError):  # its end is unknown where SIGCHLD is ignored
+                self._process.close()
 
     def _epitaph(self) -> str:
         wait([self._process.sentinel], timeout=1)

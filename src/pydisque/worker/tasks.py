@@ -17,6 +17,7 @@ from contextvars import copy_context
 from time import monotonic
 from typing import Any, cast
 
+from pydisque.worker import forks
 from pydisque.worker.executor import Report, StaleError
 from pydisque.worker.handler import Handler
 from pydisque.worker.hooks import Course
@@ -115,12 +116,16 @@ class Tasks:
             scopes = list(self._running.values())
             escaped(error, scopes[0] if len(scopes) == 1 else None)
 
+    def _fail(self, error: BaseException) -> None:
+        """End the loop: a job may have begun or ended by half."""
+        self._failure = error
+        self._loop.stop()
+
     def _begin(self) -> None:
         try:
             self._begin_jobs()
-        except BaseException as error:  # noqa: BLE001 - a job may be missing in the line now
-            self._failure = error
-            self._loop.stop()
+        except BaseException as error:  # noqa: BLE001 - no job's
+            self._fail(error)
 
     def _begin_jobs(self) -> None:
         while len(self._running) < self._concurrency:
@@ -146,9 +151,12 @@ class Tasks:
         self._begin()
 
     def _end(self, job: WorkerJob, error: BaseException | None, seconds: float) -> None:
-        outcome = None if error is None else self._course.judged(job, error)
-        del self._running[job]
-        self._report(job, outcome, seconds)
+        try:
+            outcome = None if error is None else self._course.judged(job, error)
+            del self._running[job]
+            self._report(job, outcome, seconds)
+        except BaseException as failure:  # noqa: BLE001 - no job's
+            self._fail(failure)
 
     def _sweep(self) -> None:
         """End the jobs whose tasks ended without them: cancelled before they began."""
@@ -202,7 +210,13 @@ def _called(
     function: Callable[[WorkerJob], Any], job: WorkerJob
 ) -> tuple[Any, BaseException | None]:
     """Call a function in its thread; a future of asyncio could not take every exception."""
+    generation = forks.generation
+    result: Any = None
+    error: BaseException | None = None
     try:
-        return function(job), None
-    except BaseException as error:  # noqa: BLE001
-        return None, error
+        result = function(job)
+    except BaseException as raised:  # noqa: BLE001
+        error = raised
+    if forks.generation != generation:
+        forks.end_child(error)
+    return result, error
