@@ -56,7 +56,12 @@ class Gathering:
                 self._stand(offered, 1)
             return
         shares = Counter(order)
-        asked = [_or_nothing(self._get(name, shares[name], self._size)) for name in shares]
+        size = self._size
+        asked = [
+            # Each gets its share of the size too, or large jobs of many queues come at once.
+            _or_nothing(self._get(name, share, max(1, size * share // len(order))))
+            for name, share in shares.items()
+        ]
         joined(asked, list).then(
             lambda parts: self._took(order, dict(zip(shares, parts, strict=True))),
             self._answer.failed,
