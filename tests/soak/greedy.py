@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import selectors
 import socket
 import sys
 import tempfile
@@ -18,9 +19,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -75,32 +75,32 @@ class Result(NamedTuple):
         return self.memory > MOST * limit or self.slowest > SLOWEST or self.errors > 0
 
 
-def be_greedy(address: str, data: bytes, reads: bool, seconds: float, ready: Barrier) -> None:
-    """Send requests, and read what comes or nothing, until the node closes or time is over."""
+def be_greedy(address: str, data: bytes, load: Load, args: argparse.Namespace, ready: Any) -> None:
+    """Clients that send requests, and read what comes or nothing, until time is over."""
     host, _, port = address.rpartition(":")
-    buffer = bytearray(1 << 20)
-    ready.wait()
-    until_ = time.monotonic() + seconds
-    with socket.create_connection((host, int(port))) as sock:
+    selector = selectors.DefaultSelector()
+    clients = [socket.create_connection((host, int(port))) for _ in range(args.clients)]
+    for sock in clients:
         sock.setblocking(False)
-        left = memoryview(data)
-        while time.monotonic() < until_:
+        selector.register(sock, selectors.EVENT_WRITE, memoryview(data))
+    buffer = bytearray(1 << 20)
+    ready.set()
+    until_ = time.monotonic() + args.seconds
+    while (left := until_ - time.monotonic()) > 0:
+        for key, events in selector.select(left):
+            sock = cast("socket.socket", key.fileobj)
             try:
-                if left:
-                    left = left[sock.send(left) :]
-            except BlockingIOError:
-                pass
+                unsent = key.data
+                if events & selectors.EVENT_WRITE:
+                    unsent = unsent[sock.send(unsent) :]
+                closed = events & selectors.EVENT_READ and not sock.recv_into(buffer)
             except OSError:
-                return
-            try:
-                while reads and sock.recv_into(buffer):
-                    pass
-            except BlockingIOError:
-                time.sleep(PAUSE)
-            except OSError:
-                return
-            if not reads:
-                time.sleep(PAUSE)
+                closed = True
+            wanted = selectors.EVENT_READ * load.reads + selectors.EVENT_WRITE * bool(unsent)
+            if closed or not wanted:
+                selector.unregister(sock)
+            else:
+                selector.modify(sock, wanted, unsent)
 
 
 def resident(pid: int) -> int:
@@ -170,15 +170,16 @@ def measure(store: str, name: str, args: argparse.Namespace) -> Result:
         for peak in peaks:
             peak.start()
         spawn = multiprocessing.get_context("spawn")
-        ready = spawn.Barrier(args.clients + 1)
-        arguments = (node.address, data, load.reads, args.seconds, ready)
-        greedy = [spawn.Process(target=be_greedy, args=arguments) for _ in range(args.clients)]
-        with ExitStack() as stack:
-            for each in greedy:
-                stack.callback(each.terminate)
-                each.start()
+        ready = spawn.Event()
+        arguments = (node.address, data, load, args, ready)
+        greedy = spawn.Process(target=be_greedy, args=arguments)
+        greedy.start()
+        try:
             ready.wait()
             taken, errors = add_jobs(honest, time.monotonic() + args.seconds)
+        finally:
+            greedy.terminate()
+            greedy.join()
         node_taken, valkey_taken = (peak.taken() for peak in peaks)
         return Result(
             store, name, percentile(taken, 0.5), max(taken), errors, node_taken, valkey_taken

@@ -104,6 +104,7 @@ class Shard:
         self._keys = [2, tag + b":state", tag + b":whole"]
         self._batches: deque[Batch] = deque()
         self._lanes = Lanes()
+        self._served_lanes = False  # by the last call
         self._ready: Batch | None = None  # waits for room for its reply
         self._under_way = 0
         self._returned: list[Batch] = []
@@ -230,13 +231,16 @@ class Shard:
         self._flush_soon()
 
     def _next(self) -> Batch | None:
-        """What goes next: something of each lane, and the first batch of all other clients."""
-        batch = self._lanes.next(LARGEST, self._big, _GONE) if self._lanes else None
-        if self._batches:
-            others = self._batches.popleft()
-            if batch is None:
-                return others
-            batch.merge(others)
+        """What goes next: something of each lane, and what others ask for, in turn.
+
+        In calls of their own, so that a small request need not wait for a large reply as well.
+        """
+        batch = None
+        if self._lanes and not (self._batches and self._served_lanes):
+            batch = self._lanes.next(LARGEST, self._big, _GONE)
+        self._served_lanes = batch is not None
+        if batch is None and self._batches:
+            batch = self._batches.popleft()
         return batch
 
     def _send(self, line: Line, batch: Batch, *, grows: bool = True) -> None:
