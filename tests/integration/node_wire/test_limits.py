@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
+import pytest
 from hiredis import ReplyError
 
 from pydisque.node import Server
 from servers import until
+from valkeys import valkey
 from wire import Connect, Peer, clients, error, info, wait_for_blocked
 
 
@@ -97,6 +101,21 @@ def test_reply_queue_of_each_request_takes_no_room(peer: Peer, connect: Connect)
         assert peer.ask("ACKJOB", job) == 1
     assert int(info(peer)["used_memory"]) < 3_000_000
     assert {b"full", b"paused", b"awaited"} <= set(peer.ask("QSCAN", "COUNT", 10_000)[1])
+
+
+@pytest.mark.parametrize("store", ["memory", "valkey"])
+def test_queues_of_blocked_clients_are_clients_memory(store: str) -> None:
+    """Clients that block for many queues are closed beyond client-memory; ADDJOB is not refused."""
+    with ExitStack() as stack:
+        url = stack.enter_context(valkey()).url if store == "valkey" else None
+        node = stack.enter_context(Server(store=url, maxmemory="10mb", client_memory="20mb"))
+        peer = stack.enter_context(Peer(node.address))
+        greedy = [stack.enter_context(Peer(node.address)) for _ in range(6)]
+        for n, each in enumerate(greedy):
+            each.send("GETJOB", "FROM", *[f"{n}-{i}" for i in range(5000)])
+        until(lambda: info(peer)["blocked_clients"] == "3")
+        assert len(peer.ask("ADDJOB", "q", "x", 0)) == 40
+        until(lambda: info(peer)["registered_queues"] == "15001")
 
 
 def test_spent_jobs_make_room(peer: Peer) -> None:
