@@ -124,6 +124,8 @@ class _Member:
     """Why it is left out until it has caught up; empty if it is not."""
     replaced: bool = False
     """Whether it was the primary before this one, and is none of its replicas yet."""
+    own_priority: int = 0
+    """The priority that it will have as a replica, which no Sentinel knows yet; 0 if unknown."""
     outranked: bool = False
     """Whether it is that, and another one would be promoted in any case."""
     absent_since: float | None = None
@@ -155,11 +157,19 @@ class Promotable:
 
     # Taking in
 
-    def expect(self, address: Address, now: float) -> None:
+    def expect(self, address: Address, priority: int, now: float) -> None:
         """Count a server that is about to become a replica: the primary before this one."""
         if not self._is_primary(address, ""):
             self._now = now
-            self._member(address, "").replaced = True
+            member = self._member(address, "")
+            member.replaced, member.own_priority = True, priority
+
+    def inherit(self, before: Promotable, now: float) -> None:
+        """Count the replicas of the primary before, or of the same on an earlier connection."""
+        self._now = now
+        for other in before._members:
+            if other.promotable and not self._is_primary(other.addresses[0], other.run_id):
+                self._member(other.addresses[0], other.run_id).left_out = other.left_out
 
     def reconfigured(self, address: Address) -> None:
         """A Sentinel makes a server a replica: its rank may be any from now on."""
@@ -262,6 +272,8 @@ class Promotable:
 
         Sentinels leave it a primary for some ten seconds, in which it cannot have any change. One
         that has not heard of the failover may yet take it for the primary, so all have to agree.
+        Its own priority counts as well: with a better one it would be promoted as soon as it is a
+        replica, before it has caught up.
         """
         views = self._voters()
         if not member.replaced or any(view.observers > len(views) for view in self.views):
@@ -270,7 +282,10 @@ class Promotable:
             (known := self._known(member, view)) is not None
             and known.is_primary
             and not view.is_primary_down
-            and any(rival.rank < known.rank for rival in self._rivals(member, view))
+            and any(
+                rival.rank < min(known.rank, (member.own_priority, 0))
+                for rival in self._rivals(member, view)
+            )
             for view in views
         )
 

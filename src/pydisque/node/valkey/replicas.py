@@ -24,7 +24,7 @@ from pydisque.node.valkey.promotable import (
     canonical,
     parse_listing,
 )
-from pydisque.node.valkey.sentinels import Sentinels
+from pydisque.node.valkey.sentinels import Sentinels, fields
 
 logger = logging.getLogger("pydisque.node")
 
@@ -63,8 +63,10 @@ class Replicas:
         self._hosts: dict[str, frozenset[str]] = {}
         self._views: list[View] = []
         self._asking: dict[Line, asyncio.Task[None]] = {}
-        self._before: Address | None = None
-        """The primary that was replaced last."""
+        self._last: Promotable | None = None
+        """The replicas of the primary before, or of this one on the connection before."""
+        self._priorities: dict[Address, int] = {}
+        """Of primaries, once they are replicas."""
         self._warned: set[str] = set()
         self._loop = asyncio.get_running_loop()
 
@@ -85,11 +87,18 @@ class Replicas:
             all_online=self._copies > 1,
         )
         if self.service:
-            if self._before and self._before != line.address:
-                replicas.expect(self._before, self._loop.time())
-            self._before = line.address
+            now = self._loop.time()
+            if self._last:
+                replicas.inherit(self._last, now)
+                address = self._last.primary
+                replicas.expect(address, self._priorities.get(address, 0), now)
+            self._priorities[line.address] = await _own_priority(line)
         self.of[line] = replicas
         await self.look(line)
+        if self.service:
+            if not self._views and not self._sentinels.is_refused:
+                raise LineLostError(f"{line}: no Sentinel answers which replicas it has")
+            self._last = replicas
         self._warn_of(line, replicas)
 
     def close(self) -> None:
@@ -202,6 +211,15 @@ class Replicas:
         if self.service and replicas.views and replicas.is_awaited and self._copies:
             for text in oddities_of_sentinels(self._views, self._sentinels.unreachable):
                 self._warn(f"Sentinels of {self.service}: {text}")
+
+
+async def _own_priority(line: Line) -> int:
+    """The priority of a primary once it is a replica; 0 if it may not be asked for."""
+    try:
+        reply = await line.exchange("CONFIG", "GET", "replica-priority")
+    except hiredis.ReplyError:
+        return 0
+    return int(fields(reply).get(b"replica-priority", 0))
 
 
 def oddities(replicas: Promotable, copies: int) -> list[str]:

@@ -59,6 +59,11 @@ class Sentinels:
         return None if line is None or line.closed else line
 
     @property
+    def is_refused(self) -> bool:
+        """Whether a Sentinel refused a command, which it will not answer the next time either."""
+        return bool(self._refused)
+
+    @property
     def unreachable(self) -> list[str]:
         """The Sentinels that were asked, and that are not connected."""
         ids = {self._ids.get(address) for address in self._lines if self.line(address)}

@@ -153,7 +153,7 @@ def test_nothing_is_forgotten_while_sentinels_are_away(replicas: Promotable) -> 
 
 def test_the_primary_before_this_one_counts(replicas: Promotable) -> None:
     """The server that was replaced may be promoted again before any Sentinel lists it."""
-    replicas.expect(OLD, 0)
+    replicas.expect(OLD, 100, 0)
     replicas.observe(views(UP), 0)
     replicas.read(listing(A, B), 0)
     assert replicas.lacking(8) == [OLD]
@@ -173,7 +173,7 @@ def test_a_primary_that_is_not_reconfigured_yet(
     replicas: Promotable, known: list[Known], lacking: list[Address]
 ) -> None:
     """The server that was replaced is left out only as long as Sentinels prefer another one."""
-    replicas.expect(OLD, 0)
+    replicas.expect(OLD, 100, 0)
     replicas.observe(views(known, known, known), 0)
     replicas.read(listing(B), 0)
     assert replicas.lacking(8) == lacking
@@ -182,7 +182,7 @@ def test_a_primary_that_is_not_reconfigured_yet(
 def test_all_sentinels_have_to_prefer_another_one(replicas: Promotable) -> None:
     """A Sentinel that does not answer, or names another primary, may yet make it the primary."""
     known = [Known(B, offset=5), Known(OLD, is_primary=True)]
-    replicas.expect(OLD, 0)
+    replicas.expect(OLD, 100, 0)
     replicas.read(listing(B), 0)
     replicas.observe(views(known, known), 0)
     assert replicas.lacking(8) == [OLD]
@@ -196,7 +196,7 @@ def test_a_primary_that_is_about_to_be_a_replica(replicas: Promotable, how: str)
     """The server that was replaced counts as soon as its rank as a replica may be any."""
     known = [Known(B, offset=5), Known(OLD, is_primary=True)]
     said = views(known, known, known)
-    replicas.expect(OLD, 0)
+    replicas.expect(OLD, 100, 0)
     replicas.observe(said, 0)
     replicas.read(listing(B), 0)
     if how == "listed":
@@ -212,7 +212,7 @@ def test_a_primary_that_is_about_to_be_a_replica(replicas: Promotable, how: str)
 def test_a_replaced_primary_that_is_back(replicas: Promotable) -> None:
     """The server that was replaced counts as soon as it is up, as it is not about to catch up."""
     known = [Known(B, offset=5), Known(OLD, down=True, is_primary=True, priority=50)]
-    replicas.expect(OLD, 0)
+    replicas.expect(OLD, 100, 0)
     replicas.read(listing(B), 0)
     replicas.observe(views(known, known, known), 1)
     assert replicas.lacking(8) == []
@@ -235,6 +235,25 @@ def test_a_replica_that_is_preferred_while_it_lags(replicas: Promotable) -> None
     other.read(listing(B), 0)
     other.observe(views(known, known, known), 1)
     assert other.lacking(8) == []
+
+
+@pytest.mark.parametrize("priority", [0, 50])
+def test_the_own_priority_of_a_replaced_primary(replicas: Promotable, priority: int) -> None:
+    """The server that was replaced counts if it would be preferred as soon as it is a replica."""
+    known = [Known(B, offset=5), Known(OLD, is_primary=True)]
+    replicas.expect(OLD, priority, 0)
+    replicas.observe(views(known, known, known), 0)
+    replicas.read(listing(B), 0)
+    assert replicas.lacking(8) == [OLD]
+
+
+def test_replicas_are_known_on_another_connection(replicas: Promotable) -> None:
+    """What may be promoted is not forgotten with a connection, nor what was left out."""
+    replicas.observe(views(DOWN, DOWN, DOWN), 0)
+    later = Promotable(B, watched=True)
+    later.inherit(replicas, 1)
+    later.expect(P, 0, 1)
+    assert (later.names(), later.left_out()) == (["10.0.0.9:6379"], ["10.0.0.1:6379"])
 
 
 def test_a_replica_that_was_promoted_by_hand(replicas: Promotable) -> None:
