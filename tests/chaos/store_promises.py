@@ -105,9 +105,16 @@ class Promises:
             and event.fate is Fate.ABSENT
             and event.told < min(acks, default=math.inf)
             and not self._in_trouble(event)
+            and not (event.what == "nack" and self._is_queued_again(job, event))
         ]
         if gone:
             yield f"gone, though nobody had acknowledged it, as {gone[0]} told"
+
+    @staticmethod
+    def _is_queued_again(job: Job, nack: Event) -> bool:
+        """Whether a NACK came after the lease, so that the job is queued, and is not nacked."""
+        deliveries = [event.sent for event in job.all("delivery") if event.sent < nack.told]
+        return nack.told - max(deliveries, default=0) > job.retry - SLACK
 
     def _in_trouble(self, event: Event) -> bool:
         """Whether it may be told by somebody who does not know better yet."""
