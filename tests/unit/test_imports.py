@@ -75,6 +75,7 @@ NODE_LAYERS = [
     "durable",
     "commits",
     "turns",
+    "seldom",
     "states",
     "arguments",
     "config",

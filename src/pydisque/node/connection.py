@@ -433,7 +433,8 @@ class Connection(Session, asyncio.Protocol):
     def _refuse(self, error: ProtocolError) -> None:
         """Hang up on a client that does not speak the protocol."""
         if isinstance(error, OtherProtocolError):
-            logger.warning("closing client %s: %s", self.address.decode(), error)
+            client, now = self.address.decode(), self.node.store.now
+            self.node.other_protocols.warn(now, "closing client %s: %s", client, error)
         else:
             reply = resp.error(f"ERR Protocol error: {error}")
             self._replies.append(self._adapted(reply) if self.guarded else reply)

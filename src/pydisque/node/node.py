@@ -29,6 +29,7 @@ from pydisque.node.commits import Commits
 from pydisque.node.config import Config
 from pydisque.node.job import Job
 from pydisque.node.later import Answer, Later, Reply
+from pydisque.node.seldom import Seldom
 from pydisque.node.store import LocalStore, Store, new_node_id
 from pydisque.node.turns import Turns
 from pydisque.node.users import Refusals, User, Users
@@ -233,6 +234,7 @@ class Node:
         self.refusals = Refusals()
         self.backlog = Backlog(self.config)
         self.turns = Turns()
+        self.other_protocols = Seldom()
         self.waiting: Waiting[Session] = Waiting()
         self.store.attend(self.hand_out, self.waiting)
         self.sessions: dict[int, Session] = {}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import logging
 import re
 import secrets
 import tomllib
@@ -16,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-logger = logging.getLogger("pydisque.node")
+from pydisque.node.seldom import Seldom
 
 DEFAULT = b"default"
 
@@ -59,18 +58,12 @@ class Refusals:
     """Tells the log of failed attempts to log in, a line a second at most."""
 
     def __init__(self) -> None:
-        self._told = -1000
-        self._untold = 0
+        self._warnings = Seldom()
 
     def note(self, now: int, address: bytes, name: bytes | None) -> None:
         """Note one, at a time in milliseconds; a name that is no user's may be a password."""
-        if now - self._told < 1000:
-            self._untold += 1
-            return
         who = f"user {name.decode(errors='replace')!r}" if name is not None else "an unknown user"
-        more = f", and {self._untold} more before" if self._untold else ""
-        logger.warning("wrong password from %s for %s%s", address.decode(), who, more)
-        self._told, self._untold = now, 0
+        self._warnings.warn(now, "wrong password from %s for %s", address.decode(), who)
 
 
 def digest(password: bytes) -> bytes:

@@ -39,9 +39,14 @@ def flooded(address: str, *floods: bytes) -> Iterator[None]:
     """A client for each of these, which sends it again and again and reads what comes."""
     over = threading.Event()
 
+    def read(peer: Peer) -> None:
+        while not over.is_set():
+            with contextlib.suppress(TimeoutError):  # most floods have no replies
+                peer.rest()
+
     def flood(sends: bytes) -> None:
         with Peer(address) as peer, contextlib.suppress(OSError):
-            reader = threading.Thread(target=peer.rest)
+            reader = threading.Thread(target=read, args=[peer])
             reader.start()
             while not over.is_set():
                 peer.raw(sends)
@@ -91,7 +96,7 @@ def test_the_watchdog_is_served_beside_three_floods() -> None:
         assert sock.recv(99) == b"READY=1"
         floods = [FLOODS[kind] for kind in ("blank lines", "lines of one letter", "empty arrays")]
         with flooded(node.address, *floods):
-            for _ in range(10):
+            for _ in range(5):
                 begun = time.perf_counter()
                 assert sock.recv(99) == b"WATCHDOG=1"
                 assert time.perf_counter() - begun < 2
@@ -229,6 +234,6 @@ def test_no_page_in_a_browser_reaches_a_command(
         assert page.rest() == b""
     assert peer.ask("QLEN", "q") == 1
     said = [record.message for record in caplog.records if "HTTP or TLS" in record.message]
-    assert len(said) == 4
+    assert 1 <= len(said) <= 4  # one a second
     assert all(line.startswith("closing client 127.0.0.1:") for line in said)
     assert peer.ask("PING", "POST / HTTP/1.1") == b"POST / HTTP/1.1"
