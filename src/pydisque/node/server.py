@@ -415,7 +415,7 @@ def _place(config: Config) -> Place | None:
     from pydisque.node.valkey.place import parse  # noqa: PLC0415 - most nodes need none of it
 
     if not config["store"]:
-        if config.number("replicate") > 1:
+        if config.number("replicate") != 1:
             raise SettingError("replicate", "only a Valkey keeps copies: give a store")
         return None
     if config["durability"] == "everysec":
