@@ -198,6 +198,11 @@ class Connection(Session, asyncio.Protocol):
         self.send(self._adapted(reply) if self.guarded else reply)
         self._go_on()
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether the client takes what it is sent; what waits for other replies does not count."""
+        return not self._output_full
+
     def buffers(self) -> tuple[int, int]:
         """Bytes received and not run yet, bytes to be sent yet."""
         return self._parser.pending, self._transport.get_write_buffer_size() + self._held_size

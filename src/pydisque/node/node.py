@@ -204,6 +204,11 @@ class Session(ABC):
     def resume(self) -> None:
         """Run what was held back, as far as nothing else stands in its way."""
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether the client takes what it is sent; what waits for other replies does not count."""
+        return True
+
     @abstractmethod
     def buffers(self) -> tuple[int, int]:
         """Bytes received and not run yet, bytes to be sent yet."""

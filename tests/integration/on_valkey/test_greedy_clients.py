@@ -89,6 +89,24 @@ def test_commands_of_one_client_stay_in_order(place, nodes, connect, shards):
         assert {len(other.read()) for _ in range(10)} == {JOBS}
 
 
+@SHARDS
+def test_large_requests_behind_large_reads(place, nodes, connect, shards):
+    """Requests and replies that wait for a client's own reads do not stop these."""
+    [node] = nodes(f"{place}&shards={shards}")
+    peer = connect(node)
+    fill(peer)
+    fill(peer, "other")
+    large = b"x" * (2 << 20)
+    peer.raw(
+        (pack("QPEEK", "big", JOBS) + pack("QPEEK", "other", JOBS)) * 10
+        + pack("ADDJOB", "small", large, 0)
+        + pack("GETJOB", "FROM", "small")
+    )
+    assert [len(peer.read()) for _ in range(20)] == [JOBS] * 20
+    job = peer.read()
+    assert peer.read() == [[b"small", job, large]]
+
+
 def test_other_clients_have_their_turn(place, nodes, connect):
     """An honest client's commands are answered while a greedy one still waits for most replies."""
     [node] = nodes(place)

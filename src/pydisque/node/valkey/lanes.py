@@ -16,17 +16,15 @@ from pydisque.node.valkey.batch import Batch
 SHARE = 256 * 1024
 """Bytes of reads that one client gets in one call, or one read that is larger."""
 
-UNREAD = 1 << 20
-"""Bytes that a client may have unread for its next read to be sent to Valkey."""
-
 
 class Asker(Protocol):
     """A client."""
 
     gone: bool
 
-    def buffers(self) -> tuple[int, int]:
-        """Bytes received and not run yet, bytes to be sent yet."""
+    @property
+    def is_reading(self) -> bool:
+        """Whether it takes what it is sent."""
         ...
 
 
@@ -117,4 +115,4 @@ def _is_gone(asker: object) -> bool:
 
 
 def _is_full(asker: object) -> bool:
-    return hasattr(asker, "gone") and cast("Asker", asker).buffers()[1] > UNREAD
+    return hasattr(asker, "gone") and not cast("Asker", asker).is_reading

@@ -10,7 +10,7 @@ import hiredis
 from pydisque.errors import DisqueError
 from pydisque.node.later import Later
 from pydisque.node.valkey.batch import ADD, READ, Batch, Operation
-from pydisque.node.valkey.lanes import UNREAD, Lanes
+from pydisque.node.valkey.lanes import Lanes
 from pydisque.node.valkey.line import Line, Room
 from pydisque.node.valkey.shard import Shard
 
@@ -19,15 +19,12 @@ GONE = DisqueError("it is gone")
 
 
 class Client:
-    """A client: what it leaves unread, and whether it is gone."""
+    """A client: whether it reads, and whether it is gone."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.unread = 0
+        self.is_reading = True
         self.gone = False
-
-    def buffers(self) -> tuple[int, int]:
-        return 0, self.unread
 
 
 def read(client: object, number: int) -> Operation:
@@ -74,14 +71,14 @@ def test_small_reads_go_together() -> None:
 
 
 def test_who_does_not_read_is_not_served() -> None:
-    """A client with much unread gets nothing, until it has read."""
+    """A client that does not read gets nothing more, until it has read."""
     lanes = Lanes()
     slow, other = Client("slow"), Client("other")
     lanes.append(lane(slow, 1) | lane(other, 2))
-    slow.unread = UNREAD + 1
+    slow.is_reading = False
     assert numbers(lanes.next(1000, BIG, GONE)) == [2]
     assert lanes.next(1000, BIG, GONE) is None
-    slow.unread = 0
+    slow.is_reading = True
     assert numbers(lanes.next(1000, BIG, GONE)) == [1]
 
 
