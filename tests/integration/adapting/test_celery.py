@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 from celery import Celery
-from kombu import Exchange, Queue
+from kombu import Exchange, Queue, pools
 from kombu.exceptions import OperationalError
 
 from pydisque import PausedError, dead_letters
@@ -26,6 +26,7 @@ def program(disque_server, notes, monkeypatch):
     monkeypatch.syspath_prepend(HERE)
     module = importlib.import_module("celery_app")
     yield module
+    pools.reset()  # closes connections, which else the garbage collector finds open
     module.app.close()
     del sys.modules["celery_app"]
 
