@@ -119,9 +119,12 @@ def goes_on(command: Command[Any], asked: float, started: float, now: float) -> 
 
 def first_slice(command: Command[Any]) -> tuple[tuple[Argument, ...], float]:
     """What `shortened` says at the beginning, without a command made anew: words and wait."""
-    if command.wait is None or command.wait > SLICE:
-        return with_timeout(command.args, _SLICE), SLICE
-    return command.args, command.wait
+    args, wait = command.args, command.wait
+    if wait is not None and wait <= SLICE:
+        return args, wait
+    if args[1:2] == ("FROM",):  # nothing to look for, and sent most
+        return (args[0], "TIMEOUT", _SLICE, *args[1:]), SLICE
+    return with_timeout(args, _SLICE), SLICE
 
 
 _SLICE = str(round(SLICE * 1000))

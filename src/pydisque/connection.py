@@ -214,6 +214,9 @@ class Connection:
         "_set_timeout", "_sock", "abandoned", "closed", "due", "ends", "timeout", "used", "wants",
     )  # fmt: skip
 
+    careful = False
+    """Whether callers are interrupted in this program; then waits cost a system call more."""
+
     def __init__(self, sock: socket.socket, reader: hiredis.Reader) -> None:
         """Take over an open socket, whose timeout bounds each wait from now on."""
         self._sock = sock
@@ -276,7 +279,7 @@ class Connection:
             for _ in range(count):
                 while (reply := self._gets()) is False:
                     try:
-                        if takes:
+                        if takes and self.careful:
                             self._peek()
                         piece = self._recv(_READ_SIZE)
                     except (BlockingIOError, TimeoutError) as error:
@@ -296,6 +299,7 @@ class Connection:
         except BaseException:
             if takes and whole:
                 self.due = count - len(replies)
+                Connection.careful = True
             else:
                 self.close()
             raise

@@ -107,7 +107,9 @@ class Transport(Routing[Line, ConnectedNode]):
         except Exception:  # noqa: BLE001 - see Command.misread
             raise command.misread(reply) from None
 
-    def _take_jobs(self, command: Command[R], origin: Origin | None) -> R:
+    def _take_jobs(  # noqa: C901, PLR0912 - one function, as each call more is felt
+        self, command: Command[R], origin: Origin | None
+    ) -> R:
         """The same for GETJOB: it waits in slices, and jobs in its reply are not to be lost."""
         started = monotonic()
         line = self._line
@@ -117,22 +119,20 @@ class Transport(Routing[Line, ConnectedNode]):
         ends = started + wait
         connection: Connection | None = None
         replies: list[Any] = []
+        request = b""
         try:
-            if line.orphans and wait and (connection := line.adopt(command, started)) is not None:
+            if line.orphans and wait:
+                connection = line.adopt(command, started)
+            if connection is not None:
                 ends = connection.ends
-                connection.exchange(b"", replies, 1, wait, True)
+            elif (connection := line.idle(started)) is not None:
+                request = self._pack(args)
+            if connection is not None:
+                connection.exchange(request, replies, 1, wait, True)
                 connection.due = 0
-            else:
-                connection = line.idle(started)
-                if connection is None:
-                    return self._travel(command, started, origin=origin)
-                connection.exchange(self._pack(args), replies, 1, wait, True)
-            line.give_back(connection)
-            reply = replies[0]
-            if not isinstance(reply, DisqueError) and (
-                reply is not None or not goes_on(command, ends - SLICE, started, monotonic())
-            ):
-                return self._parsed(command, reply, line, origin)
+                line.give_back(connection)
+                if type(replies[0]) is list:  # the rest is seldom
+                    return self._parsed(command, replies[0], line, origin)
         except ConnectionLostError as error:
             return self._travel(command, started, line, connection, error, origin)
         except UnexpectedReplyError:
@@ -142,9 +142,14 @@ class Transport(Routing[Line, ConnectedNode]):
             if connection is not None:
                 self._keep_orphan(line, connection, [sent], replies, ends)
             raise
-        if reply is None:
+        if connection is None:
+            return self._travel(command, started, origin=origin)
+        reply = replies[0]
+        if isinstance(reply, DisqueError):
+            return self._travel(command, started, line, connection, reply, origin)
+        if reply is None and goes_on(command, ends - SLICE, started, monotonic()):
             return self._travel(command, started, line, origin=origin)
-        return self._travel(command, started, line, connection, reply, origin)
+        return self._parsed(command, reply, line, origin)
 
     def run_and_follow(self, command: Command[R], origin: Origin | None = None) -> R:
         """As `run`; in between move to the node that makes most of the jobs received."""
