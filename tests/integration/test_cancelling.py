@@ -81,6 +81,7 @@ def interrupt_waits(monkeypatch: pytest.MonkeyPatch) -> None:
         return interrupted
 
     monkeypatch.setattr(connection, "_peek", peek)
+    monkeypatch.setattr(connection.Connection, "careful", True)
 
 
 @pytest.mark.parametrize("options", [{}, {"retry": 0, "replicate": 1}], ids=["retry", "once"])
