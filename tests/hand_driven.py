@@ -111,6 +111,7 @@ class Line:
     here = "127.0.0.1"
     replicas = 0
     ahead = 0.0
+    awaits_copies = False
 
     def __init__(self, server: ValkeyProcess, node: HandDrivenNode) -> None:
         self._node = node
@@ -161,6 +162,8 @@ class Line:
 class Client(Session):
     """A client of a hand-driven node: what it gets is for the test to see."""
 
+    blocked = False
+
     def __init__(self, node: Node) -> None:
         super().__init__(node)
         self.got: list[bytes] = []
@@ -200,6 +203,9 @@ class Client(Session):
 
     def buffers(self) -> tuple[int, int]:
         return 0, 0
+
+    def memory(self) -> int:
+        return 0
 
     def taken(self) -> list[list[bytes]]:
         """The jobs it got since this was last asked: queue, ID and body of each."""
