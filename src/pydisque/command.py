@@ -122,12 +122,13 @@ def first_slice(command: Command[Any]) -> tuple[tuple[Argument, ...], float]:
     args, wait = command.args, command.wait
     if wait is not None and wait <= SLICE:
         return args, wait
-    if args[1:2] == ("FROM",):  # nothing to look for, and sent most
-        return (args[0], "TIMEOUT", _SLICE, *args[1:]), SLICE
+    if len(args) > 1 and args[1] == "FROM":  # sent most, and no option to look for
+        return _ENDLESS + args[1:], SLICE
     return with_timeout(args, _SLICE), SLICE
 
 
 _SLICE = str(round(SLICE * 1000))
+_ENDLESS = ("GETJOB", "TIMEOUT", _SLICE)
 
 
 def with_timeout(args: tuple[Argument, ...], timeout: str) -> tuple[Argument, ...]:

@@ -184,7 +184,8 @@ def get_job(
     if timeout is not None:
         timeout = arguments.integer("timeout", timeout, 0)
         args += "TIMEOUT", str(timeout)
-    _option(args, "COUNT", count, 1)
+    if count is not None:
+        args += "COUNT", arguments.number("count", count, 1)
     if withcounters:
         args.append("WITHCOUNTERS")
     args += "FROM", *arguments.names("queues", queues)

@@ -270,12 +270,11 @@ class Connection:
             ConnectionLostError: The connection is closed. A single command that was not sent whole
                 has ``sent`` false: no node carries out a part.
         """
-        sent = count > 1
-        whole = False
+        sent = False
         try:
             if request:
                 self._sendall(request)
-            sent = whole = True
+            sent = True
             for _ in range(count):
                 while (reply := self._gets()) is False:
                     try:
@@ -290,6 +289,7 @@ class Connection:
                 self.close()
         except (OSError, hiredis.HiredisError) as error:
             self.close()
+            sent = sent or count > 1
             raise ConnectionLostError(reason(error, self.patience(wait)), sent=sent) from error
         except UNREADABLE as error:
             self.close()
@@ -297,7 +297,7 @@ class Connection:
             if len(replies) < count:
                 raise ConnectionLostError("unreadable reply", sent=True) from None
         except BaseException:
-            if takes and whole:
+            if takes and sent:
                 self.due = count - len(replies)
                 Connection.careful = True
             else:

@@ -99,7 +99,7 @@ def parse_jobs(reply: Any) -> list[Job]:
     jobs = []
     for row in reply:
         queue, job_id, body = row
-        if not (type(queue) is type(job_id) is type(body) is bytes) or type(row) is not list:
+        if type(row) is not list or not type(queue) is type(job_id) is type(body) is bytes:
             _check_texts(row)
         if not job_id.isascii():
             raise ShapeError

@@ -132,7 +132,12 @@ class Transport(Routing[Line, ConnectedNode]):
                 connection.due = 0
                 line.give_back(connection)
                 if type(replies[0]) is list:  # the rest is seldom
-                    return self._parsed(command, replies[0], line, origin)
+                    if origin is not None:
+                        origin.append(line.node)
+                    try:
+                        return command.parse(replies[0])
+                    except Exception:  # noqa: BLE001 - see Command.misread
+                        raise command.misread(replies[0]) from None
         except ConnectionLostError as error:
             return self._travel(command, started, line, connection, error, origin)
         except UnexpectedReplyError:
