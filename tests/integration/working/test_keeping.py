@@ -190,6 +190,7 @@ def test_a_renewal_under_way_does_not_hide_a_job_that_failed(
             raise Retry(in_seconds=0)
 
     worker = make_worker("asyncio", function=fails_once)
+    until(lambda: hasattr(worker._core, "_renewal"))  # its thread makes it
     renewer = worker._core._renewal._client
 
     class Slow:  # a pipeline whose commands take their time to the node
