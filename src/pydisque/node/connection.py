@@ -85,12 +85,16 @@ class Connection(Session, asyncio.Protocol):
             self.close()
             return
         sock = transport.get_extra_info("socket")
+        peer = transport.get_extra_info("peername")
         self.fd = sock.fileno()
         self.unix = sock.family == socket.AF_UNIX
         if self.unix:
             self.address = node.config["unixsocket"].encode() + b":0"
+        elif peer is None:  # the client reset the connection before it was accepted
+            self.close()
+            return
         else:
-            host, port = transport.get_extra_info("peername")[:2]
+            host, port = peer[:2]
             self.address = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").encode()
             keepalive = node.config["tcp-keepalive"] == "yes"
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, keepalive)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 
 import pytest
 
@@ -132,3 +133,18 @@ def test_who_says_no_more_is_still_answered(durable: bool, tmp_path) -> None:
         answers = peer.rest()
         assert answers.startswith(b"+D-")
         assert answers.endswith(b"$4\r\nbody\r\n+PONG\r\n")
+
+
+def test_client_that_is_gone_before_it_is_accepted(
+    node: Server, peer: Peer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A port scan counts as connections, is closed and logs nothing."""
+    peer.send("DEBUG", "SLEEP", "0.3")  # the node accepts nobody meanwhile
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", node.port)) as sock:
+            reset = struct.pack("ii", 1, 0)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+    assert peer.read() == b"OK"
+    until(lambda: b"total_connections_received:4\r" in peer.ask("INFO", "stats"))
+    assert len(clients(peer)) == 1
+    assert caplog.messages == []
