@@ -29,7 +29,7 @@ def test_slowlog(peer: Peer) -> None:
 
 def test_latency(peer: Peer) -> None:
     """With a threshold set LATENCY tells which commands were slow, how often, how much."""
-    assert b"off" in peer.ask("LATENCY", "DOCTOR")
+    assert b"disabled" in peer.ask("LATENCY", "DOCTOR")
     peer.ask("CONFIG", "SET", "latency-monitor-threshold", 20)
     assert peer.ask("LATENCY", "LATEST") == []
     assert peer.ask("LATENCY", "HISTORY", "debug") == []
