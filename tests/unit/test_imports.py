@@ -58,6 +58,7 @@ NODE_LAYERS = [
     "later",
     "job",
     "queue",
+    "asked_queues",
     "changes",
     "expiry",
     "engine",

@@ -46,7 +46,7 @@ def info(session: Session, args: list[bytes]) -> bytes | Reply:
     ]
     node.peak_memory = max(node.peak_memory, node.used_memory)
     if "jobs" in names or "queues" in names:
-        totals = node.store.totals()
+        totals = node.totals()
         if isinstance(totals, Later):
             return Reply(_soon(node, totals), lambda counted: _told(node, names, counted))
         return _told(node, names, totals)

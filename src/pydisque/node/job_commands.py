@@ -10,13 +10,13 @@ from bisect import bisect_left
 from collections.abc import Callable
 from functools import partial
 from itertools import accumulate
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from pydisque.errors import DisqueError, NoReplError
 from pydisque.node import arguments, resp
 from pydisque.node.job import Job, JobState
-from pydisque.node.later import Answer, Later, Reply, Stepwise, shaped
-from pydisque.node.node import Session, jobs_reply
+from pydisque.node.later import Answer, Later, Reply, Stepwise, combined, shaped
+from pydisque.node.node import Node, Session, jobs_reply
 from pydisque.node.queue import QueueState
 from pydisque.node.store import Lengths
 
@@ -54,7 +54,8 @@ def getjob(session: Session, args: list[bytes]) -> bytes | Reply | None:
     waits = not options.nohang and options.timeout + node.store.now < 2**63
     jobs = node.store.get(options.queues, limit, node.reply_size, wait=waits and not node.leaving)
     if not waits:
-        return _answered(session, jobs, _given_counted if options.counters else _given)
+        given = partial(_given, node, options.queues, counters=options.counters)
+        return _answered(session, jobs, given)
     if isinstance(jobs, Later):
         node.ask(session, options.queues, jobs, options.timeout, counters=options.counters)
         return None
@@ -75,12 +76,11 @@ def _answered(
     return shaped(answer, shape)
 
 
-def _given(jobs: list[Job]) -> bytes:
-    return jobs_reply(jobs) if jobs else resp.NIL_ARRAY
-
-
-def _given_counted(jobs: list[Job]) -> bytes:
-    return jobs_reply(jobs, counters=True) if jobs else resp.NIL_ARRAY
+def _given(node: Node, queues: list[bytes], jobs: list[Job], *, counters: bool) -> bytes:
+    if jobs:
+        return jobs_reply(jobs, counters=counters)
+    node.asked_queues.ask(queues, node.store.now)
+    return resp.NIL_ARRAY
 
 
 def ackjob(session: Session, args: list[bytes]) -> bytes | Reply:
@@ -201,15 +201,16 @@ def _fitting(jobs: list[Job], size: int) -> list[Job]:
 
 def qstat(session: Session, args: list[bytes]) -> bytes | Reply:
     """Describe a queue."""
-    return shaped(session.node.store.stat(args[1]), partial(_queue_state, session))
+    return shaped(session.node.store.stat(args[1]), partial(_queue_state, session.node, args[1]))
 
 
-def _queue_state(session: Session, state: QueueState | None) -> bytes:
+def _queue_state(node: Node, name: bytes, state: QueueState | None) -> bytes:
+    state = state or node.asked_queues.stat(name, node.store.now)
     if state is None:
         return resp.NIL_ARRAY
     blocked = state.blocked
     if blocked is None:
-        blocked = session.node.waiting.count(state.name)
+        blocked = node.waiting.count(name)
     fields: dict[bytes, bytes] = {
         b"name": resp.bulk(state.name),
         b"len": resp.integer(state.length),
@@ -238,7 +239,38 @@ def qscan(session: Session, args: list[bytes]) -> bytes | Reply | None:
         low, high = 1, 0  # nothing is imported: there are no such queues
     lengths = Lengths(low, high)
     found = node.store.scan_queues(options.cursor, options.limit, lengths, node.reply_size)
+    found = _with_asked(session, found) if lengths(0) else found
     return _answered(session, found, lambda f: _scanned(f[0], list(map(resp.bulk, f[1]))))
+
+
+QueueScan: TypeAlias = tuple[int, list[bytes]]
+"""The next cursor, 0 at the end, and names."""
+
+
+def _with_asked(session: Session, answer: Answer[QueueScan]) -> Answer[QueueScan]:
+    """A scan whose last step returns the queues that were only asked for as well."""
+    if not isinstance(answer, Later):
+        return answer if answer[0] else _extended(answer[1], session.node.only_asked())
+    whole: Later[QueueScan] = Stepwise()
+
+    def done(found: QueueScan) -> None:
+        session.node.store.asker = session
+        rest = _with_asked(session, found)
+        if isinstance(rest, Later):
+            rest.then(whole.done, whole.failed)
+        else:
+            whole.done(rest)
+
+    answer.then(done, whole.failed)
+    return whole
+
+
+def _extended(names: list[bytes], asked: Answer[list[bytes]]) -> Answer[QueueScan]:
+    def extend(found: list[list[bytes]]) -> QueueScan:
+        listed = set(names)  # a queue may go between the scan and the look for it
+        return 0, names + [name for name in found[0] if name not in listed]
+
+    return combined([asked], extend)
 
 
 def pause(session: Session, args: list[bytes]) -> bytes | Reply:

@@ -83,6 +83,19 @@ def joined(parts: list[Later[Any]], join: Callable[[list[Any]], T]) -> Later[T]:
     return answer
 
 
+def combined(answers: list[Answer[Any]], join: Callable[[list[Any]], T]) -> Answer[T]:
+    """One answer of many, at once if all of them are there, else as `joined`."""
+    values = list(answers)
+    missing = {i: answer for i, answer in enumerate(answers) if isinstance(answer, Later)}
+
+    def complete(found: list[Any]) -> T:
+        for i, value in zip(missing, found, strict=True):
+            values[i] = value
+        return join(values)
+
+    return joined(list(missing.values()), complete) if missing else join(values)
+
+
 class Owner(Protocol):
     """Whoever a reply is for."""
 

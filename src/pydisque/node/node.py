@@ -13,7 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydisque.errors import (
     DisqueError,
@@ -24,11 +24,13 @@ from pydisque.errors import (
     OOMError,
 )
 from pydisque.node import arguments, resp
+from pydisque.node.asked_queues import AskedQueues
 from pydisque.node.backlog import NOTED_FROM, Backlog
 from pydisque.node.commits import Commits
 from pydisque.node.config import Config
 from pydisque.node.job import Job
-from pydisque.node.later import Answer, Later, Reply
+from pydisque.node.later import Answer, Later, Reply, combined
+from pydisque.node.queue import QueueState
 from pydisque.node.seldom import Seldom
 from pydisque.node.store import LocalStore, Store, new_node_id
 from pydisque.node.turns import Turns
@@ -241,6 +243,7 @@ class Node:
         self.turns = Turns()
         self.other_protocols = Seldom()
         self.waiting: Waiting[Session] = Waiting()
+        self.asked_queues = AskedQueues()
         self.store.attend(self.hand_out, self.waiting)
         self.sessions: dict[int, Session] = {}
         self.monitors: dict[Session, None] = {}
@@ -378,6 +381,7 @@ class Node:
         if self.leaving:
             raise LeavingError
         session.counters = counters
+        self.asked_queues.ask(queues, self.store.now)
         self._stand_in_line(session, queues)
 
     def _stand_in_line(self, session: Session, queues: list[bytes]) -> None:
@@ -411,6 +415,8 @@ class Node:
         session.asked = jobs
 
         def done(found: list[Job]) -> None:
+            if not found:
+                self.asked_queues.ask(queues, self.store.now)
             if session.asked is not jobs:  # it has been answered, or is gone
                 if found:
                     self.store.put_back(found)
@@ -529,8 +535,29 @@ class Node:
     def flush(self) -> Answer[None]:
         """Forget all jobs and queues; those in line get the nil array."""
         answer = self.store.flush()
+        self.asked_queues.clear()
         self.release(resp.NIL_ARRAY)
         return answer
+
+    # Queues that clients only asked for
+
+    def only_asked(self) -> Answer[list[bytes]]:
+        """The names of remembered queues that the store does not have."""
+        names = self.asked_queues.names()
+
+        def missing(states: list[QueueState | None]) -> list[bytes]:
+            return [name for name, state in zip(names, states, strict=True) if state is None]
+
+        return combined([self.store.stat(name) for name in names], missing)
+
+    def totals(self) -> Answer[tuple[int, int]]:
+        """How many jobs and how many queues there are, queues that were only asked for included."""
+
+        def count(found: list[Any]) -> tuple[int, int]:
+            (jobs, queues), asked = found
+            return jobs, queues + len(asked)
+
+        return combined([self.store.totals(), self.only_asked()], count)
 
     # Watching
 
@@ -575,6 +602,7 @@ class Node:
         self._drop_idle_clients()
         self.backlog.every_second(store.now)
         store.drop_idle(idle, lambda name: self.waiting.count(name) > 0)
+        self.asked_queues.drop_idle(store.now - idle * 1000)
         self.check_guard()
         since, processed, received, sent = self._sampled
         now = time.monotonic()

@@ -433,27 +433,37 @@ def test_row_too_many_queues(peer: Peer) -> None:
 
 @pytest.mark.parametrize("store", ["memory", "valkey"])
 def test_row_queues_that_clients_only_asked_for(store: str) -> None:
-    """A queue without a job or PAUSE exists while a client blocks for it, and only then."""
+    """The last 1,000 names are empty queues of the node that was asked, and take none of maxmemory.
+
+    Those that clients block for exist beyond that, and are counted for the clients.
+    """
     with ExitStack() as stack:
         url = stack.enter_context(valkey()).url if store == "valkey" else None
         node = stack.enter_context(Server(store=url))
         peer = stack.enter_context(Peer(node.address))
-        assert peer.ask("GETJOB", "NOHANG", "FROM", "a", "b") is None
-        assert peer.ask("GETJOB", "TIMEOUT", 1, "FROM", "a", "b") is None
-        assert peer.ask("QSCAN") == [b"0", []]
-        with Peer(node.address) as other, Peer(node.address) as third:
-            other.send("GETJOB", "FROM", "a", "b")
-            third.send("GETJOB", "FROM", "a", "c")
-            wait_for_blocked(peer, "a", 2)
-            assert sorted(peer.ask("QSCAN")[1]) == [b"a", b"b", b"c"]
-            memory = peer.ask("INFO", "memory").split()[2]
-            peer.ask("ADDJOB", "b", "x", 0)
-            assert other.read()[0][2] == b"x"
-            assert sorted(peer.ask("QSCAN")[1]) == [b"a", b"b", b"c"]
-            assert peer.ask("QSTAT", "a")[9] == 1
-        until(lambda: sorted(peer.ask("QSCAN")[1]) == [b"b"])
+        assert peer.ask("GETJOB", "NOHANG", "FROM", *[f"q{n}" for n in range(1500)]) is None
+        assert peer.ask("QSTAT", "q499") is None
+        assert peer.ask("QSTAT", "q500")[3] == 0
+        assert sorted(peer.ask("QSCAN", "BUSYLOOP")[1]) == sorted(
+            b"q%d" % n for n in range(500, 1500)
+        )
+        assert peer.ask("GETJOB", "NOHANG", "FROM", "x" * 1025) is None
+        assert peer.ask("QSTAT", "x" * 1025) is None
+        assert b"registered_queues:1000\r" in peer.ask("INFO", "queues")
+        with Peer(node.address) as other:
+            other.send("GETJOB", "FROM", *[f"b{n}" for n in range(1001)])
+            wait_for_blocked(peer, "b0", 1)
+            assert peer.ask("QSTAT", "b0")[9] == 1
+            assert len(peer.ask("QSCAN", "BUSYLOOP")[1]) == 1001
+        until(lambda: peer.ask("QSTAT", "b0") is None)
+        assert peer.ask("QSTAT", "b1000")[9] == 0
         if store == "memory":
-            assert memory == b"used_memory:1000000"
+            assert b"used_memory:1000000\r" in peer.ask("INFO", "memory")
+        if url:
+            second = stack.enter_context(Peer(stack.enter_context(Server(store=url)).address))
+            assert second.ask("QSTAT", "b1000") is None
+        assert peer.ask("DEBUG", "FLUSHALL") == b"OK"
+        assert peer.ask("QSCAN", "BUSYLOOP") == [b"0", []]
 
 
 def test_row_latency(peer: Peer) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from pydisque.errors import NoJobError
 from pydisque.node import resp
-from pydisque.node.later import INTERNAL_ERROR, Later, Reply, joined, shaped
+from pydisque.node.later import INTERNAL_ERROR, Later, Reply, combined, joined, shaped
 
 
 def test_an_answer_that_is_there() -> None:
@@ -68,3 +68,19 @@ def test_one_answer_of_many() -> None:
     assert got == [6]
     parts[1].done(2)
     assert got == [6, error]
+
+
+def test_combined_answers_at_once_or_later() -> None:
+    """Answers that are there are joined at once; with one to come the result is to come."""
+    assert combined([], list) == []
+    assert combined([1, 2], list) == [1, 2]
+    first: Later[int] = Later()
+    last: Later[int] = Later()
+    both = combined([first, 2, last], list)
+    assert isinstance(both, Later)
+    found: list[list[int]] = []
+    both.then(found.append, lambda error: pytest.fail(str(error)))
+    last.done(3)
+    assert found == []
+    first.done(1)
+    assert found == [[1, 2, 3]]
