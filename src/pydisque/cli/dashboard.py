@@ -24,9 +24,6 @@ MISSING = "the dashboard needs some packages more: pip install 'pydisque[dashboa
 
 EXTRA = {"jinja2", "starlette", "uvicorn"}
 
-# Connections at once; idle ones give way to new ones.
-MOST_CONNECTIONS = 500
-
 
 @click.command(
     epilog="Exit code: 0 when it was told to stop, 1 when it cannot run, 2 for wrong options."
@@ -179,8 +176,7 @@ def _run(host: str, port: int, settings: Settings, *, log_json: bool) -> None:
     )
     config = uvicorn.Config(
         application(settings), log_config=None, access_log=False, server_header=False,
-        proxy_headers=False, http=Protocol, limit_concurrency=MOST_CONNECTIONS,
-        timeout_graceful_shutdown=2, log_level="warning",
+        proxy_headers=False, http=Protocol, timeout_graceful_shutdown=2, log_level="warning",
     )  # fmt: skip
     click.echo(f"dashboard: http://{where}/ ({may})")
     for signum in (signal.SIGINT, signal.SIGTERM):

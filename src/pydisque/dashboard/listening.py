@@ -1,7 +1,8 @@
-"""HTTP for the dashboard, as uvicorn speaks it, and what it does not put up with.
+"""HTTP for the dashboard by uvicorn, with a limit on connections that wait for their clients.
 
-uvicorn counts connections and refuses requests where there are too many. Those that wait for their
-clients give way to new ones here, so that nobody who holds many keeps others out.
+A new connection over the limit closes the ones that have waited for longest. uvicorn's own
+`limit_concurrency` refuses requests instead, so idle connections could lock out every client; it
+must not be set. Requests under way are limited by `guard`.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 FIRST_REQUEST = 10.0
 """Seconds that a new connection has for its first request."""
 
-AT_LEAST = 0.5
-"""Seconds that a connection may be idle in any case: its request may be on its way."""
+MOST_CONNECTIONS = 500
+"""Maximum number of connections; those that process a request may exceed it."""
 
 
 class Protocol(H11Protocol):
@@ -29,7 +30,7 @@ class Protocol(H11Protocol):
         super().connection_made(transport)
         self.idle_since = monotonic()
         self._hurry = self.loop.call_later(FIRST_REQUEST, self._hang_up)
-        if self.limit_concurrency and len(self.connections) >= self.limit_concurrency:
+        if len(self.connections) > MOST_CONNECTIONS:
             self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -43,17 +44,24 @@ class Protocol(H11Protocol):
         super().on_response_complete()
 
     def _make_room(self) -> None:
-        """Close the connection that has been idle for longest."""
-        before = monotonic() - AT_LEAST
-        others = (each for each in self.connections if isinstance(each, Protocol))
-        idle = [each for each in others if each.is_idle and each.idle_since < before]
-        if idle:
-            min(idle, key=lambda each: each.idle_since).transport.close()
+        """Close the connections that have waited for their clients for longest."""
+        others = [each for each in self.connections if isinstance(each, Protocol)]
+        waiting = [each for each in others if each is not self and each.waits_for_client]
+        waiting.sort(key=lambda each: each.idle_since)
+        for each in waiting[: len(self.connections) - MOST_CONNECTIONS]:
+            each._drop()  # noqa: SLF001 - another one of this class
 
     @property
-    def is_idle(self) -> bool:
-        """Whether no whole request is under way."""
-        return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
+    def waits_for_client(self) -> bool:
+        """Whether the client has to send a request or its rest, or to read the response."""
+        if self.cycle is None or self.cycle.response_complete:
+            return True
+        return self.cycle.more_body or self.flow.write_paused
+
+    def _drop(self) -> None:
+        """Close the connection, without waiting until the client has read what was sent."""
+        self.connections.discard(self)
+        self.transport.abort()
 
     def _hang_up(self) -> None:
         if self.cycle is None:  # no request was complete so far

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import socket
 import sys
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import pytest
@@ -88,26 +89,68 @@ def test_who_asks_for_nothing_is_not_waited_for(monkeypatch):
         await send({"type": "http.response.body"})
 
     async def main() -> None:
-        config = uvicorn.Config(app, http=listening.Protocol, lifespan="off", log_config=None)
-        server = uvicorn.Server(config)
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
-            serving = asyncio.create_task(server.serve(sockets=[listener]))
+        async with serving(app) as (port, _):
             asking = await asyncio.open_connection("127.0.0.1", port)
             idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
             idle[0][1].write(b"GET / HTTP/1.1\r\n")
             for _ in range(2):
-                asking[1].write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                asking[1].write(GET)
                 assert b"204" in await asking[0].readuntil(b"\r\n\r\n")
                 for reader, _ in idle:
                     assert await reader.read() == b""
-            for _, writer in (asking, *idle):
-                writer.close()
-                await writer.wait_closed()
-            server.should_exit = True
-            await serving
+            await closed(writer for _, writer in (asking, *idle))
 
     asyncio.run(main())
+
+
+def test_unread_responses_lock_nobody_out(monkeypatch):
+    """A new connection over the limit closes the oldest one whose client does not read."""
+    monkeypatch.setattr(listening, "MOST_CONNECTIONS", 2)
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(100):
+            await send({"type": "http.response.body", "body": bytes(2**20), "more_body": True})
+        await send({"type": "http.response.body"})
+
+    async def main() -> None:
+        async with serving(app) as (port, connections), contextlib.AsyncExitStack() as stack:
+
+            def unread() -> set[int]:
+                return {each.client[1] for each in connections if each.flow.write_paused}
+
+            ports = []
+            for _ in range(4):
+                _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+                stack.push_async_callback(closed, [writer])
+                writer.write(GET)
+                ports.append(writer.get_extra_info("sockname")[1])
+                async with asyncio.timeout(10):
+                    while unread() != set(ports[-2:]):  # noqa: ASYNC110 - of another's state
+                        await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@contextlib.asynccontextmanager
+async def serving(app: Any) -> AsyncIterator[tuple[int, set[Any]]]:
+    """Serve an application with the dashboard's protocol; the port and its connections."""
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, http=listening.Protocol, lifespan="off", log_config=None,
+            timeout_graceful_shutdown=1,
+        )
+    )  # fmt: skip
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            yield listener.getsockname()[1], server.server_state.connections
+        finally:
+            server.should_exit = True
+            await task
 
 
 RIGHT = b"GET /nodes HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer sesame\r\n\r\n"
@@ -122,10 +165,11 @@ async def asked(url: str, request: bytes) -> bytes:
     """The first line of an answer."""
     host, port = url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(request)
-    line = await reader.readline()
-    await closed([writer])
-    return line
+    try:
+        writer.write(request)
+        return await reader.readline()
+    finally:
+        await closed([writer])
 
 
 async def closed(writers: Iterable[asyncio.StreamWriter]) -> None:
@@ -155,36 +199,32 @@ def test_wrong_tokens_lock_nobody_out():
         asyncio.run(main(board.url))
 
 
-def test_idle_connections_lock_nobody_out():
-    """One that asks for nothing, or does not end, gives its place to one that does."""
+@pytest.mark.parametrize(
+    ("sent", "count"),
+    [
+        ([b""], 600),
+        ([SLOW_FORM], 600),
+        ([b"", SLOW_FORM, RIGHT[:-2]], 900),
+        ([SLOW_FORM], 300),
+    ],
+    ids=["idle", "forms", "mixed", "fewer"],
+)
+def test_waiting_connections_lock_nobody_out(sent, count):
+    """A request is processed at once, however many connections wait for their clients.
+
+    Those send nothing, or do not end a request.
+    """
 
     async def main(url: str) -> None:
         host, port = url.removeprefix("http://").split(":")
-        idle = []
-        for at in range(600):
-            idle.append(await asyncio.open_connection(host, int(port)))
-            idle[-1][1].write(SLOW_FORM if at % 2 else b"")
-        await asyncio.sleep(listening.AT_LEAST)  # those that came just now stay in any case
-        for _ in range(3):
-            assert b" 200 " in await asked(url, RIGHT)
-        await closed(writer for _, writer in idle)
-
-    with Server() as node, Dashboard([node.address], "--token", "sesame") as board:
-        asyncio.run(main(board.url))
-    assert "Traceback" not in board.log
-
-
-def test_forms_that_never_end_lock_nobody_out():
-    """Though as many of them are under way as there may be requests of those who may look."""
-
-    async def main(url: str) -> None:
-        host, port = url.removeprefix("http://").split(":")
-        slow = [await asyncio.open_connection(host, int(port)) for _ in range(300)]
-        for _, writer in slow:
-            writer.write(SLOW_FORM)
-        for _ in range(3):
-            assert b" 200 " in await asked(url, RIGHT)
-        await closed(writer for _, writer in slow)
+        async with asyncio.timeout(30), contextlib.AsyncExitStack() as stack:
+            writers: list[asyncio.StreamWriter] = []
+            stack.push_async_callback(closed, writers)
+            for number in range(count):
+                writers.append((await asyncio.open_connection(host, int(port)))[1])
+                writers[-1].write(sent[number % len(sent)])
+            for _ in range(3):
+                assert b" 200 " in await asked(url, RIGHT)
 
     with Server() as node, Dashboard([node.address], "--token", "sesame") as board:
         asyncio.run(main(board.url))
