@@ -221,8 +221,7 @@ class ValkeyMachine(RuleBasedStateMachine):
         if jobs := self.engine.get([name], wait=True):
             reference.send(jobs_reply(jobs, counters=counters))
         else:
-            reference.blocked = True
-            self.node.wait(reference, [name], counters=counters)
+            self.node.wait(reference, [name], 0, counters=counters)
         later = self.store.get([name], 1, wait=True)
         self.tested.node.ask(tested, [name], later, 0, counters=counters)
         self.clients.append((reference, tested))

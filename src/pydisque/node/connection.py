@@ -166,6 +166,7 @@ class Connection(Session, asyncio.Protocol):
         """Hang up at once, whatever is still unsent."""
         self.state = states.CLOSE[self.state]
         self._drop_requests()
+        self.node.leave_line(self)  # now, likewise: the loop says only later that it is lost
         self._transport.abort()
 
     def hush(self) -> None:

@@ -61,8 +61,7 @@ def getjob(session: Session, args: list[bytes]) -> bytes | Reply | None:
         return None
     if jobs:
         return jobs_reply(jobs, counters=options.counters)
-    node.wait(session, options.queues, counters=options.counters)
-    session.block(options.timeout)
+    node.wait(session, options.queues, options.timeout, counters=options.counters)
     return None
 
 

@@ -372,14 +372,15 @@ class Node:
 
     # Blocked clients
 
-    def wait(self, session: Session, queues: list[bytes], *, counters: bool) -> None:
-        """Put a client in line for a job of these queues.
+    def wait(self, session: Session, queues: list[bytes], timeout: int, *, counters: bool) -> None:
+        """Put a client in line for a job of these queues, for so many milliseconds (0: for ever).
 
         Raises:
             LeavingError: this node is leaving, so nobody may wait here.
         """
         if self.leaving:
             raise LeavingError
+        session.block(timeout)  # first, as a client with too many queues is closed at once
         session.counters = counters
         self.asked_queues.ask(queues, self.store.now)
         self._stand_in_line(session, queues)

@@ -140,6 +140,18 @@ def test_a_waiting_client_that_goes_is_forgotten(peer: Peer, connect: Connect, h
     assert peer.ask("GETJOB", "FROM", "q") == [[b"q", job, b"x"]]
 
 
+def test_a_job_added_behind_the_kill_of_who_waits_is_kept(peer: Peer, connect: Connect) -> None:
+    """A client that is killed gets no job of the commands that follow in the same pipeline."""
+    killed = connect()
+    number = killed.ask("CLIENT", "ID")
+    killed.send("GETJOB", "FROM", "q")
+    wait_for_blocked(peer, "q", 1)
+    peer.raw(pack("CLIENT", "KILL", "ID", number) + pack("ADDJOB", "q", "x", 0, "RETRY", 0))
+    assert peer.read() == 1
+    job = peer.read()
+    assert peer.ask("GETJOB", "TIMEOUT", 5000, "FROM", "q") == [[b"q", job, b"x"]]
+
+
 def test_flush_and_leaving_release_everyone(peer: Peer, connect: Connect) -> None:
     """DEBUG FLUSHALL answers waiting clients with nil, CLUSTER LEAVING with its error."""
     consumer = connect()

@@ -118,6 +118,19 @@ def test_queues_of_blocked_clients_are_clients_memory(store: str) -> None:
         until(lambda: info(peer)["registered_queues"] == "15001")
 
 
+def test_a_client_with_too_many_queues_for_its_memory_is_closed(
+    peer: Peer, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is closed as it begins to wait, which is no failure of its GETJOB."""
+    peer.ask("CONFIG", "SET", "client-memory", "1mb")
+    greedy = connect()
+    greedy.send("GETJOB", "TIMEOUT", 100, "FROM", *range(5000))
+    assert greedy.rest() == b""
+    assert [record.levelname for record in caplog.records if "client" in record.msg] == ["WARNING"]
+    assert "failed" not in caplog.text
+    assert info(peer)["blocked_clients"] == "0"
+
+
 def test_spent_jobs_make_room(peer: Peer) -> None:
     """With policy `acks` jobs delivered at most once go first; with `noeviction` nothing goes."""
     for _ in range(4):
