@@ -156,6 +156,36 @@ def test_what_nobody_has_to_get_may_be_lost(one, client, queue):
     publish(one, queue, "k")
 
 
+@pytest.mark.parametrize("mode", ["persistent", "transient"])
+def test_a_broadcast_reaches_a_queue_that_was_bound_a_moment_ago(one, two, client, queue, mode):
+    """Bindings are read for each message to an exchange that is not durable."""
+    exchange = Exchange(queue, "fanout", durable=False)
+    exchange(one.channel()).declare()
+    for count in range(3):
+        publish(one, queue, "k", delivery_mode=mode)
+        assert sum(client.qlen(f"{queue}-{each}") for each in range(count)) == sum(range(count + 1))
+        Queue(f"{queue}-{count}", exchange)(two.channel()).declare()
+
+
+def test_events_reach_a_queue_that_was_bound_a_second_ago(one, two, client, queue, monkeypatch):
+    """For transient messages to a durable exchange, bindings are read once a second."""
+    peeks = []
+    peek = one.transport.disque.qpeek
+    monkeypatch.setattr(
+        one.transport.disque, "qpeek", lambda *words: peeks.append(words) or peek(*words)
+    )
+    for _ in range(3):
+        publish(one, queue, "k", delivery_mode="transient")
+    assert len(peeks) == 1
+    Queue(queue, Exchange(queue), routing_key="k")(two.channel()).declare()
+
+    def arrives():
+        publish(one, queue, "k", delivery_mode="transient")
+        return client.qlen(queue)
+
+    until(arrives, 3)
+
+
 def test_a_message_for_no_queue_can_have_another_exchange(one, client, queue):
     """The alternate exchange of its own, or the queue of the option deadletter_queue."""
     arguments = {"alternate-exchange": f"{queue}-else"}

@@ -36,9 +36,6 @@ RETRY = 5
 # The largest number of records of one exchange.
 MOST = 10_000
 
-# Seconds for which the records that were read serve transient messages.
-FRESH = 1.0
-
 # The largest Unix time that a record may name.
 FURTHEST = 2**53
 
@@ -198,21 +195,22 @@ class Bindings:
                 self._record(exchange, binding, again=True)
 
     def queues(
-        self, exchange: str, routing_key: str, *, certainly: bool = True
+        self, exchange: str, routing_key: str, *, certainly: bool = True, max_age: float = 0.0
     ) -> dict[str, int | None]:
         """The queues that get a message, and how long it lives there.
 
         Args:
             exchange: The exchange.
             routing_key: The message's.
-            certainly: Whether a binding that was made a moment ago must not be missed.
+            certainly: Whether the message must not be dropped, so too many bindings are an error.
+            max_age: Seconds for which records that were read may be used again; 0: read them now.
 
         Raises:
             redis.exceptions.RedisError: The bindings cannot be read.
             BindingsError: There are too many.
         """
         when, records = self._seen.get(exchange, (0.0, []))
-        if certainly or time.monotonic() - when >= FRESH:
+        if time.monotonic() - when >= max_age:
             records = self._read(exchange)
         if certainly and exchange in self._cut_off:
             raise BindingsError(f"more than {MOST} bindings of one exchange")

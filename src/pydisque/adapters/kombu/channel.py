@@ -45,6 +45,9 @@ logger = logging.getLogger("pydisque.adapters.kombu")
 
 MAX_PRIORITY = "x-max-priority"
 
+# Seconds for which the bindings that were read serve transient messages to a durable exchange.
+EVENT_BINDINGS = 1.0
+
 # Jobs looked at, or acknowledged, in one go when a queue is purged.
 BATCH = 1000
 
@@ -162,12 +165,16 @@ class Channel(_Base):
         if routing_key and not exchange:  # each queue is bound to the default exchange by its name
             return {routing_key: self.connection.passing.get(routing_key)}
         self._declare_configured(exchange)
-        certainly = self._is_persistent(message, exchange)
+        durable: bool = self._exchange(exchange).get("durable", True)
+        transient = _is_transient(message)
+        # Events are sent often. All else, as remote control, reaches each consumer that is ready.
+        max_age = EVENT_BINDINGS if durable and transient else 0.0
+        certainly = durable and not transient
         tried: list[str] = []
         name: str | None = exchange
         while name is not None and name not in tried:
             tried.append(name)
-            if found := self._bound(name, routing_key, certainly=certainly):
+            if found := self._bound(name, routing_key, certainly, max_age):
                 return found
             name = self._alternate(name)
         if self.deadletter_queue:
@@ -177,24 +184,18 @@ class Channel(_Base):
         self._log_drop(exchange, routing_key)
         return {}
 
-    def _bound(self, exchange: str, routing_key: str, *, certainly: bool) -> dict[str, int | None]:
+    def _bound(
+        self, exchange: str, routing_key: str, certainly: bool, max_age: float
+    ) -> dict[str, int | None]:
         if not exchange:
             return {}
         self._declare_configured(exchange)
         try:
-            return self._bindings.queues(exchange, routing_key, certainly=certainly)
+            return self._bindings.queues(
+                exchange, routing_key, certainly=certainly, max_age=max_age
+            )
         except BindingsError as error:
             raise _error("RESOURCE_ERROR", f"{error}: {exchange!r}", "506") from error
-
-    def _is_persistent(self, message: dict[str, Any], exchange: str) -> bool:
-        """Whether a message must not be dropped: neither it nor its exchange is transient.
-
-        Events of Celery are transient messages; remote control has transient exchanges. A task is
-        never dropped for its delivery mode, which whole programs set for another broker's speed.
-        """
-        transient = message["properties"].get("delivery_mode") == TRANSIENT
-        durable: bool = self._exchange(exchange).get("durable", True)
-        return durable and (not transient or is_task(message))
 
     def _alternate(self, exchange: str) -> str | None:
         """The exchange for messages that no queue of this one gets, as RabbitMQ has it."""
@@ -480,6 +481,14 @@ class Channel(_Base):
             self._intake.close()
         if self._qos is not None:
             self._qos.restore_unacked_once()
+
+
+def _is_transient(message: dict[str, Any]) -> bool:
+    """Whether a message may be dropped for its delivery mode, as an event of Celery.
+
+    Not so a task: whole programs set the delivery mode for another broker's speed.
+    """
+    return message["properties"].get("delivery_mode") == TRANSIENT and not is_task(message)
 
 
 def _no_route(exchange: str, routing_key: str) -> ChannelError:
