@@ -288,3 +288,15 @@ def test_a_valkey_that_lost_everything(nodes, connect, stack):
     assert peer.ask("QLEN", "gone") == 0
     job = peer.ask("ADDJOB", "q", "y", 0)
     assert waiting.read() == [[b"q", job, b"y"]]
+
+
+def test_a_flush_forgets_what_the_same_pipeline_added(place, nodes, connect):
+    """DEBUG FLUSHALL leaves nothing of a queue that a command just before it has made."""
+    [node] = nodes(place)
+    peer = connect(node)
+    peer.raw(b"".join(pack("ADDJOB", "q", n, 0) for n in range(3)) + pack("DEBUG", "FLUSHALL"))
+    peer.raw(pack("QLEN", "q") + pack("QPEEK", "q", 3))
+    assert {len(peer.read()) for _ in range(3)} == {40}
+    assert [peer.read() for _ in range(3)] == [b"OK", 0, []]
+    job = peer.ask("ADDJOB", "q", "x", 0)
+    assert peer.ask("GETJOB", "COUNT", 2, "FROM", "q") == [[b"q", job, b"x"]]

@@ -150,6 +150,7 @@ function verbs.totals(p) return p, {call("HLEN", T .. ":jobs"), call("HLEN", T .
 function verbs.flush(p)
   for _, name in ipairs(call("HKEYS", T .. ":waiting")) do wake_nodes(name, line(name), LATEST) end
   for _, name in ipairs(call("HKEYS", T .. ":queues")) do call("UNLINK", T .. ":ready:" .. name) end
+  for _, q in ipairs(queues) do call("UNLINK", q.key) end  -- this call may have made them
   call("UNLINK", T .. ":jobs", T .. ":timer", T .. ":counts", T .. ":queues", T .. ":waiting")
   queues, known, low, big = {}, {}, LATEST, HEAVY
   return p, true
