@@ -120,7 +120,7 @@ def test_a_job_on_its_way_to_an_interrupted_call(node, queue, then, monkeypatch)
     with Client(node.address) as other, Client(node.address) as client:
         interrupt_waits(monkeypatch)
         with pytest.raises(InterruptError):
-            client.get_job([queue])
+            client.get_job([queue], timeout=10_000)  # ends the test when nothing interrupts it
         monkeypatch.undo()
         until(lambda: node.blocked(queue) == 1)
         if then == "close":
