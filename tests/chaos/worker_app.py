@@ -38,6 +38,9 @@ EXECUTOR_FAILED = 4
 ENDS = (SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration, asyncio.CancelledError)
 """What has ended executors."""
 
+NO_JOB = "no job"
+"""What breaks an executor that takes it."""
+
 _settings: dict[str, Any] = json.loads(os.environ.get(CONFIG, "{}"))
 _numbers = itertools.count()
 _log = os.open(_settings["log"], os.O_WRONLY | os.O_APPEND) if _settings else -1
@@ -148,8 +151,18 @@ def break_executor(worker: Worker) -> None:
     executor: Any = worker._core._executor  # type: ignore[union-attr]
     if _settings["executor"] == "asyncio":
         executor._context = None
-    else:
-        executor._waiting.put("no job")
+        return
+    take_back = executor.take_back
+
+    def take_back_jobs() -> list[WorkerJob]:
+        jobs: list[Any] = take_back()
+        if NO_JOB in jobs:  # stays for the executor: the worker could not return it
+            jobs.remove(NO_JOB)
+            executor._waiting.put(NO_JOB)
+        return jobs
+
+    executor.take_back = take_back_jobs
+    executor._waiting.put(NO_JOB)
 
 
 def _fail(job: WorkerJob, task: dict[str, Any]) -> None:
