@@ -86,6 +86,6 @@ def _ended(_: Any) -> None:
         raise click.exceptions.Exit(1)
 
 
-for commands in SECTIONS.values():
-    for command in commands:
+for section in SECTIONS.values():
+    for command in section:
         main.add_command(command)

@@ -23,7 +23,8 @@ from . import handlers
 
 def break_threads(worker: Worker) -> None:
     """End an idle thread of the executor, which no job does, by an exception from outside."""
-    thread = next(t for t in threading.enumerate() if t.name.startswith("pydisque-job-1"))
+    # The newest one: threads of earlier tests may still run.
+    thread = [t for t in threading.enumerate() if t.name.startswith("pydisque-job-1")][-1]
     ctypes.pythonapi.PyThreadState_SetAsyncExc(
         ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit)
     )
