@@ -188,6 +188,9 @@ class Client(Session):
     def block(self, milliseconds: int) -> None:
         self.blocked = True
 
+    def suspend(self) -> None:
+        self.blocked = True
+
     def time_out(self, milliseconds: int) -> None:
         """It waits until the test ends it."""
 

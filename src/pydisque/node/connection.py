@@ -70,7 +70,7 @@ class Connection(Session, asyncio.Protocol):
     @property
     def blocked(self) -> bool:
         """Whether a command waits for its reply."""
-        return self.state is states.BLOCKED
+        return self.state in states.UNBLOCK
 
     # What asyncio calls
 
@@ -178,7 +178,8 @@ class Connection(Session, asyncio.Protocol):
         """Whether there is something left that can be answered."""
         stuck = self._output_full or self.node.held
         return bool(self._awaited) or (
-            self.state is states.THROTTLED or (self.state is states.STALLED and not stuck)
+            self.state in (states.THROTTLED, states.SUSPENDED)
+            or (self.state is states.STALLED and not stuck)
         )
 
     def block(self, milliseconds: int) -> None:
@@ -186,6 +187,11 @@ class Connection(Session, asyncio.Protocol):
         self.state = states.BLOCK[self.state]
         if milliseconds:
             self._timer = self._loop.call_later(milliseconds / 1000, self._wait_over)
+
+    def suspend(self) -> None:
+        """Let no further command of this client run, and read nothing, until `unblock`."""
+        self.state = states.SUSPEND[self.state]
+        self._choose_reading()
 
     def time_out(self, milliseconds: int) -> None:
         """Let the blocked command end without a job after this long, counted from now."""
@@ -195,7 +201,7 @@ class Connection(Session, asyncio.Protocol):
 
     def unblock(self, reply: bytes) -> None:
         """Answer the blocked command and go on with the client's next one."""
-        if self.state is not states.BLOCKED:
+        if not self.blocked:
             return  # it is about to leave
         self.state = states.UNBLOCK[self.state]
         self._stop_timer()

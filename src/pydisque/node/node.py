@@ -191,6 +191,10 @@ class Session(ABC):
         """Let no further command of this client run until `unblock`, or for that long (0: ever)."""
 
     @abstractmethod
+    def suspend(self) -> None:
+        """Let no further command of this client run, and read nothing, until `unblock`."""
+
+    @abstractmethod
     def time_out(self, milliseconds: int) -> None:
         """Let the blocked command end without a job after this long, counted from now."""
 
@@ -442,7 +446,7 @@ class Node:
 
     def suspend(self, session: Session, answer: Later[T], shape: Callable[[T], bytes]) -> None:
         """Do nothing else for a client until an answer of several steps is there."""
-        session.block(0)
+        session.suspend()
 
         def done(value: T) -> None:
             if session.id in self.sessions:

@@ -20,6 +20,9 @@ STALLED = "stalled"
 """There is more to run, but replies must leave first, or CLIENT PAUSE is on. No input is read."""
 BLOCKED = "blocked"
 """A command waits for its reply, and all later ones for that. A little input is read."""
+SUSPENDED = "suspended"
+"""A command of several steps runs, and all later ones wait for it. No input is read, so that a
+client which has sent all, and closed its half, gets the replies."""
 CLOSING = "closing"
 """No command runs any more; the replies that are due are sent."""
 CLOSED = "closed"
@@ -27,10 +30,17 @@ CLOSED = "closed"
 
 TRANSITIONS: dict[str, dict[str, str]] = {
     IDLE: {"run": RUNNING, "throttle": THROTTLED, "stall": STALLED, "finish": IDLE},
-    RUNNING: {"finish": IDLE, "throttle": THROTTLED, "stall": STALLED, "block": BLOCKED},
+    RUNNING: {
+        "finish": IDLE,
+        "throttle": THROTTLED,
+        "stall": STALLED,
+        "block": BLOCKED,
+        "suspend": SUSPENDED,
+    },
     THROTTLED: {"run": RUNNING, "stall": STALLED},
     STALLED: {"throttle": THROTTLED, "stall": STALLED, "finish": IDLE},
     BLOCKED: {"unblock": IDLE},
+    SUSPENDED: {"unblock": IDLE},
     CLOSING: {},
     CLOSED: {},
 }
@@ -46,7 +56,8 @@ def _by_event(event: str) -> dict[str, str]:
     return {state: events[event] for state, events in TRANSITIONS.items() if event in events}
 
 
-RUN, FINISH, THROTTLE, STALL, BLOCK, UNBLOCK, CLOSE, LOSE = map(
-    _by_event, ("run", "finish", "throttle", "stall", "block", "unblock", "close", "lose")
+RUN, FINISH, THROTTLE, STALL, BLOCK, SUSPEND, UNBLOCK, CLOSE, LOSE = map(
+    _by_event,
+    ("run", "finish", "throttle", "stall", "block", "suspend", "unblock", "close", "lose"),
 )
 """The same table by event, as two of them happen with every read."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -300,3 +301,17 @@ def test_a_flush_forgets_what_the_same_pipeline_added(place, nodes, connect):
     assert [peer.read() for _ in range(3)] == [b"OK", 0, []]
     job = peer.ask("ADDJOB", "q", "x", 0)
     assert peer.ask("GETJOB", "COUNT", 2, "FROM", "q") == [[b"q", job, b"x"]]
+
+
+def test_replies_behind_a_command_of_several_steps_arrive(place, nodes, connect):
+    """A client that closes its half gets all replies, and every job that was handed out to it."""
+    [node] = nodes(f"{place}&shards=64")
+    peer = connect(node)
+    jobs = {peer.ask("ADDJOB", f"q{n}", n, 0, "RETRY", 0) for n in range(8)}
+    every = pack("GETJOB", "NOHANG", "COUNT", 8, "FROM", *[f"q{n}" for n in range(8)])
+    peer.raw(pack("JSCAN", "BUSYLOOP") + pack("QSCAN") + every + pack("PING"))
+    peer.sock.shutdown(socket.SHUT_WR)
+    assert set(peer.read()[1]) == jobs
+    assert len(peer.read()[1]) == 8
+    assert {job for _, job, _ in peer.read()} == jobs
+    assert peer.rest() == b"+PONG\r\n"

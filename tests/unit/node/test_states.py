@@ -31,7 +31,7 @@ def test_a_connection_can_end_at_any_time() -> None:
     [
         (states.RUN, RUNNING), (states.RUN, BLOCKED), (states.RUN, states.STALLED),
         (states.RUN, CLOSING), (states.BLOCK, IDLE), (states.UNBLOCK, CLOSING),
-        (states.THROTTLE, BLOCKED),
+        (states.THROTTLE, BLOCKED), (states.RUN, states.SUSPENDED),
     ],
 )  # fmt: skip
 def test_what_is_not_listed_raises(event: dict[str, str], state: str) -> None:
