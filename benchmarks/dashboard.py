@@ -19,7 +19,7 @@ from playwright.sync_api import sync_playwright
 import browsers
 from dashboards import Dashboard
 from pydisque import Client
-from pydisque.dashboard.watch import PATIENCE
+from pydisque.dashboard.poller import PATIENCE
 from servers import NodeProcess
 
 PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0"

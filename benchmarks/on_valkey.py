@@ -25,7 +25,7 @@ from node_throughput import BODY, Target, compare
 from rich.console import Console
 from rich.table import Table
 
-from pydisque.node.valkey.own import binary
+from pydisque.node.store.valkey.embedded import binary
 
 BATCH = 100
 QUEUES = 10_000

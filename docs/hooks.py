@@ -1,7 +1,7 @@
 """What the code says better than a page could: commands, and the help of the command line.
 
 MkDocs calls this while it builds. A page in docs/commands has the examples of one command; between
-its title and them comes what `pydisque.commands` says of it, and below them the rows of
+its title and them comes what `pydisque.protocol.commands` says of it, and below them the rows of
 docs/differences.md that do. A command without a page, and a page without one, end a strict build.
 """
 
@@ -16,8 +16,8 @@ from typing import Any
 
 import click
 
-from pydisque import commands
 from pydisque.cli import SECTIONS, main
+from pydisque.protocol import commands
 
 log = logging.getLogger("mkdocs.hooks.pydisque")
 
@@ -33,7 +33,7 @@ _CLIENT = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def disque_commands() -> dict[str, Callable[..., Any]]:
-    """The functions of `pydisque.commands` by the words they send, in the order of the module."""
+    """The functions of `protocol.commands` by the words they send, in the order of the module."""
     found = {}
     for name, function in vars(commands).items():
         if inspect.isfunction(function) and not name.startswith("_"):
@@ -66,7 +66,7 @@ def _page_of(word: str, examples: str) -> str:
     """The page of a command."""
     function = disque_commands()[word]
     title, _, rest = examples.partition("\n")
-    head = [title, f"::: pydisque.commands.{function.__name__}", _OPTIONS]
+    head = [title, f"::: pydisque.protocol.commands.{function.__name__}", _OPTIONS]
     return "\n".join([*head, _CLIENT.sub(_both, rest, count=1), *_end(word)])
 
 
@@ -147,5 +147,5 @@ def on_files(files: Any, **_: Any) -> Any:
     uris = {file.src_uri for file in files if file.src_uri.startswith("commands/")}
     wanted = {f"commands/{word.lower()}.md" for word in disque_commands()} | {"commands/index.md"}
     for uri in sorted(wanted ^ uris):
-        log.warning("%s: pydisque.commands and docs/commands do not agree", uri)
+        log.warning("%s: pydisque.protocol.commands and docs/commands do not agree", uri)
     return files

@@ -1,4 +1,4 @@
-"""The functions of `pydisque.commands` as the clients have them: they return what a command gives.
+"""The functions of `protocol.commands` as the clients have them: they return a command's reply.
 
 mkdocstrings reads the sources and so sees ``-> Command[int]``, where a client returns ``int``.
 """
@@ -14,7 +14,7 @@ class AsMethods(Extension):
     """Takes the `Command` off what a command's function returns."""
 
     def on_function(self, *, func: Function, **_: Any) -> None:
-        if func.module.path == "pydisque.commands":
+        if func.module.path == "pydisque.protocol.commands":
             for each in (func, *(func.overloads or ())):
                 each.returns = _inner(each.returns)
 

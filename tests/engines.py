@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from itertools import count
 
-from pydisque.node.engine import Engine
-from pydisque.node.job import JobState
-from pydisque.node.queue import QueueState
+from pydisque.node.engine.engine import Engine
+from pydisque.node.engine.job import JobState
+from pydisque.node.engine.queue import QueueState
 
 START = 1_800_000_000_000
 """When every engine starts: a whole second."""

@@ -18,13 +18,13 @@ from unittest import mock
 import hiredis
 
 from engines import START
-from pydisque.node.later import Later
-from pydisque.node.node import Node, Session
-from pydisque.node.valkey import layout
-from pydisque.node.valkey.layout import Layout
-from pydisque.node.valkey.line import LineLostError, Room
-from pydisque.node.valkey.place import Place
-from pydisque.node.valkey.store import ValkeyStore
+from pydisque.node.state.node import Node, Session
+from pydisque.node.store.deferred import Later
+from pydisque.node.store.valkey import keys
+from pydisque.node.store.valkey.connection import LineLostError, Room
+from pydisque.node.store.valkey.keys import Layout
+from pydisque.node.store.valkey.store import ValkeyStore
+from pydisque.node.store.valkey.url import Place
 from valkeys import ValkeyProcess
 
 LIBRARY = "handdriven"
@@ -37,7 +37,7 @@ _SHORTEST = Fraction(2, 1000)
 
 def source() -> str:
     """The functions, on the test's clock."""
-    rules = layout._FUNCTIONS.replace("@LIBRARY@", LIBRARY)
+    rules = keys._FUNCTIONS.replace("@LIBRARY@", LIBRARY)
     assert rules.count(_ASKS_FOR_TIME) == 1
     return rules.replace(_ASKS_FOR_TIME, _READS_IT)
 
@@ -318,7 +318,7 @@ class HandDriven:
 @contextmanager
 def using_library() -> Iterator[None]:
     """Nodes call the functions on the test's clock."""
-    with mock.patch("pydisque.node.valkey.shard.LIBRARY", LIBRARY):
+    with mock.patch("pydisque.node.store.valkey.shard.LIBRARY", LIBRARY):
         yield
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pydisque.cli.top.model import Scene
-from pydisque.envelope import wrap
-from pydisque.replies import JobInfo
-from pydisque.survey import NodeFigures, QueueFigures, Sample
+from pydisque.cli.top.state import Scene
+from pydisque.monitoring.figures import NodeFigures, QueueFigures, Sample
+from pydisque.protocol.envelope import wrap
+from pydisque.protocol.replies import JobInfo
 
 HOSTILE = b"a\x1b[31m\x9b2J\xff\xe7\x95\x8c\xe2\x80\xae"
 """A name with escape sequences, no text, a wide letter, and what turns writing around."""

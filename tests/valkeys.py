@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import hiredis
 
-from pydisque.node.valkey.own import binary
+from pydisque.node.store.valkey.embedded import binary
 from servers import ask, free_port, until
 
 BINARY = os.environ.get("PYDISQUE_TEST_VALKEY_SERVER") or binary()

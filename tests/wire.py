@@ -9,7 +9,7 @@ from typing import Any, Self
 import hiredis
 from hiredis import ReplyError
 
-from pydisque.node import resp
+from pydisque.node.wire import resp
 from servers import until
 
 SILENCE = 0.15

@@ -1,8 +1,11 @@
 """pydisque: client, worker and server for Disque, the distributed job queue."""
 
-from pydisque.async_client import AsyncClient, AsyncReceivedJob
-from pydisque.async_transport import AsyncConnectedNode
-from pydisque.client import Client, ReceivedJob
+from pydisque._version import __version__
+from pydisque.client.async_client import AsyncClient, AsyncReceivedJob
+from pydisque.client.async_transport import AsyncConnectedNode
+from pydisque.client.client import Client, ReceivedJob
+from pydisque.client.pipeline import AsyncPipeline, Pipeline
+from pydisque.client.transport import ConnectedNode
 from pydisque.errors import (
     BadIDError,
     ConnectionLostError,
@@ -20,9 +23,7 @@ from pydisque.errors import (
     TooLateError,
     UnreachableError,
 )
-from pydisque.pipeline import AsyncPipeline, Pipeline
-from pydisque.replies import Job, JobInfo, QueueStats
-from pydisque.transport import ConnectedNode
+from pydisque.protocol.replies import Job, JobInfo, QueueStats
 from pydisque.worker import Backoff, Dead, Drop, Hook, Retry, Worker, WorkerJob
 
 __all__ = [
@@ -61,5 +62,3 @@ __all__ = [
     "WorkerJob",
     "__version__",
 ]
-
-__version__ = "1.0.0.dev0"

@@ -22,14 +22,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
-from pydisque import commands
-from pydisque.command import Command
-from pydisque.envelope import EARLIER, unwrap, wrap
+from pydisque.client.requeue import at_most_once, requeue
 from pydisque.errors import LetterTakenError
-from pydisque.put_back import at_most_once, requeue
+from pydisque.protocol import commands
+from pydisque.protocol.command import Command
+from pydisque.protocol.envelope import EARLIER, unwrap, wrap
 
 if TYPE_CHECKING:
-    from pydisque.client import Client
+    from pydisque.client.client import Client
 
 T = TypeVar("T")
 
@@ -76,7 +76,7 @@ class DeadLetter(NamedTuple):
 
         Args:
             body: The body.
-            longest: Bytes of headers that are read at most, as for `pydisque.envelope.unwrap`.
+            longest: Bytes of headers that are read at most, as for `envelope.unwrap`.
         """
         inner, headers = unwrap(body, longest)
         story = headers.pop(HEADER, None)

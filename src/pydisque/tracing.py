@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from opentelemetry import propagate
 
-from pydisque.envelope import wrap
+from pydisque.protocol.envelope import wrap
 
 
 def traced(body: bytes | str) -> bytes:
@@ -19,7 +19,7 @@ def traced(body: bytes | str) -> bytes:
 
     What travels is what the global propagator of OpenTelemetry writes: by default W3C's traceparent
     and tracestate, and baggage. pydisque's workers take it off again before a handler sees the
-    body; other consumers see it, in the form of `pydisque.envelope`.
+    body; other consumers see it, in the form of `pydisque.protocol.envelope`.
     """
     carrier: dict[str, str] = {}
     propagate.inject(carrier)

@@ -32,7 +32,7 @@ from chaos.store_clients import QUEUES, Busy, Consumer, Producer, World
 from chaos.store_promises import Promises, Trouble, Violation, is_documented
 from chaos.store_watch import Probe, Sample, growth, sample
 from chaos.stores import Cluster, Sentinels, Stores
-from pydisque.put_back import at_most_once
+from pydisque.client.requeue import at_most_once
 from servers import NodeProcess, until
 
 NODE_FAULTS = ("kill-node", "stop-node")

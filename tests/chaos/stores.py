@@ -21,7 +21,7 @@ from typing import Any
 import hiredis
 
 from chaos.proxy import Proxies, Proxy
-from pydisque.node.valkey.layout import MOST_SHARDS, Layout, slot
+from pydisque.node.store.valkey.keys import MOST_SHARDS, Layout, slot
 from servers import until
 from valkeys import BINARY, ValkeyProcess
 

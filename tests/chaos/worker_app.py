@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from chaos.worker_history import DEADLY_LIMIT
 from pydisque.worker import Backoff, Hook, Retry, Worker, WorkerJob
-from pydisque.worker.executor import ExecutorError
+from pydisque.worker.executors.base import ExecutorError
 
 T = TypeVar("T")
 

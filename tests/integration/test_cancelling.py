@@ -12,7 +12,8 @@ from collections.abc import Iterator
 import pytest
 
 from chaos.proxy import Proxies
-from pydisque import AsyncClient, Client, connection
+from pydisque import AsyncClient, Client
+from pydisque.client import connection
 from servers import NodeProcess, until
 
 JOBS = 500

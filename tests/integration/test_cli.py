@@ -21,7 +21,7 @@ import command_line
 import pydisque
 from pydisque.client import Client
 from pydisque.errors import NoAuthError
-from pydisque.node.settings import STARTABLE
+from pydisque.node.config.sources import STARTABLE
 from servers import answers, ask, until
 
 COMMAND = [sys.executable, "-m", "pydisque"]

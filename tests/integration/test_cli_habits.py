@@ -17,7 +17,7 @@ import pytest
 from command_line import COMMANDS, run, started
 from fake_node import FakeNode, array, bulk
 from pydisque.cli import SECTIONS, main
-from pydisque.cli.parameters import milliseconds
+from pydisque.cli.options.parameters import milliseconds
 from pydisque.client import Client
 from pydisque.dead_letters import DeadLetter
 from pydisque.node import Server
@@ -81,7 +81,7 @@ def test_no_command_is_left_out():
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody is waited for."""
-    monkeypatch.setattr("pydisque.cli.common.DEADLINE", 0.01)
+    monkeypatch.setattr("pydisque.cli.options.nodes.DEADLINE", 0.01)
 
 
 @pytest.mark.parametrize("command", ASKING)

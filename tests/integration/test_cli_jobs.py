@@ -18,8 +18,8 @@ import pytest
 
 from command_line import Ended, run, started
 from pydisque.client import Client
-from pydisque.envelope import wrap
 from pydisque.node import Server
+from pydisque.protocol.envelope import wrap
 from servers import Deployment, until
 
 pytestmark = pytest.mark.parametrize("server", ["memory", "disque"], indirect=True)
@@ -221,7 +221,7 @@ def test_ctrl_c_while_lines_are_added(server, client, queue):
 
 def test_a_node_that_ends_while_lines_are_added(server, monkeypatch):
     """What was added is told, and from which line on that was not; the exit code is 3."""
-    monkeypatch.setattr("pydisque.cli.common.DEADLINE", 0.01)
+    monkeypatch.setattr("pydisque.cli.options.nodes.DEADLINE", 0.01)
     with Server() as ours:
 
         class Lines(io.BytesIO):

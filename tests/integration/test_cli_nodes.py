@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from command_line import Ended, run, seen, shape, started, terminal
-from pydisque.cli import completion
-from pydisque.cli.monitor import _lines
+from pydisque.cli.commands.monitor import _lines
+from pydisque.cli.options import completion
 from pydisque.client import Client
 from pydisque.node import Server
 from servers import Deployment, ask, free_port, until
@@ -132,7 +132,7 @@ def test_monitor_hides_passwords_of_nodes(server, client):
 
 def test_monitor_of_a_quiet_node(monkeypatch):
     """It waits as long as nobody says anything to the node, however soon others give up."""
-    monkeypatch.setattr("pydisque.cli.monitor.QUIET", 0.1)
+    monkeypatch.setattr("pydisque.cli.commands.monitor.QUIET", 0.1)
     with Server() as server, Client(server.address, socket_timeout=0.2) as client:
         later = threading.Timer(1, ask, [server.address, "QLEN", "q"])
         later.start()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from command_line import Ended, run, shape, started
-from pydisque.cli import progress
+from pydisque.cli.output import progress
 from pydisque.client import Client
 from servers import Deployment, unique
 
@@ -167,7 +167,7 @@ def test_a_purge_that_is_interrupted(cli, client, queue, monkeypatch):
     """Ctrl-C ends it after a batch; as many jobs are gone as it says."""
     client.add_jobs(queue, map(str, range(3000)), asynchronous=True)
     before = progress.finishing
-    monkeypatch.setattr("pydisque.cli.queues.finishing", lambda: interrupting(before))
+    monkeypatch.setattr("pydisque.cli.commands.queues.finishing", lambda: interrupting(before))
     done = cli("purge", queue, "--yes")
     [gone] = re.findall(r"deleted: (\d+) jobs\n", done.text)
     assert (done.code, done.err) == (1, "\nAborted!\n")

@@ -171,7 +171,7 @@ SHOWN: dict[str, tuple[str, Prepare]] = {
 @pytest.mark.parametrize("name", SHOWN)
 def test_what_people_see(name, tmp_path, monkeypatch):
     """A command writes what it is known to write, in a pipe and at terminals wide and narrow."""
-    monkeypatch.setattr("pydisque.cli.common.DEADLINE", 0.01)
+    monkeypatch.setattr("pydisque.cli.options.nodes.DEADLINE", 0.01)
     typed, prepare = SHOWN[name]
     seen = {}
     for at, columns in {"in a pipe": None, "80 columns": 80, "40 columns": 40}.items():

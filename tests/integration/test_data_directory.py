@@ -16,9 +16,9 @@ import pytest
 
 import command_line
 from pydisque.node import Server
-from pydisque.node.job import ACTIVE, Job
-from pydisque.node.queue import Queue
-from pydisque.node.records import pack
+from pydisque.node.engine.job import ACTIVE, Job
+from pydisque.node.engine.queue import Queue
+from pydisque.node.store.durable.records import pack
 from pydisque.testing import Clock
 from wire import Peer
 

@@ -18,8 +18,8 @@ import pytest
 from pydisque import dead_letters
 from pydisque.client import Client
 from pydisque.dead_letters import DeadLetter
-from pydisque.envelope import EARLIER, unwrap
 from pydisque.errors import LetterTakenError
+from pydisque.protocol.envelope import EARLIER, unwrap
 from servers import Deployment, ask, free_port, running, serving, unique, until
 
 server = serving("memory", "disque", "disque-3")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from chaos.proxy import Proxies
-from pydisque.async_client import AsyncClient
+from pydisque.client.async_client import AsyncClient
 from servers import NodeProcess
 
 

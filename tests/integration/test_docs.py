@@ -24,12 +24,12 @@ import yaml
 from click import Command, Context, Group
 
 from command_line import COMMANDS, run
-from pydisque import commands
 from pydisque.cli import main
 from pydisque.client import Client
 from pydisque.node import Server
-from pydisque.node.config import PARAMETERS
-from pydisque.node.settings import STARTABLE, gather
+from pydisque.node.config.parameters import PARAMETERS
+from pydisque.node.config.sources import STARTABLE, gather
+from pydisque.protocol import commands
 from servers import lacks, running
 from snippets import (
     PROMPT,
@@ -315,7 +315,7 @@ def test_every_snippet_is_of_a_kind_that_is_looked_at(page):
 
 
 def test_every_command_has_its_page():
-    """Each function of `pydisque.commands` that is a command has a page with all examples."""
+    """Each function of `protocol.commands` that is a command has a page with all examples."""
     found = hooks.disque_commands()
     ours = {
         name

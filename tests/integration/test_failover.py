@@ -21,9 +21,9 @@ import redis
 from fake_node import HANG_UP, SILENCE, FakeNode
 from looped_client import LoopedClient
 from pydisque.client import Client
-from pydisque.command import SLICE
-from pydisque.connection import SLACK
+from pydisque.client.connection import SLACK
 from pydisque.errors import ConnectionLostError, LeavingError, PausedError
+from pydisque.protocol.command import SLICE
 from servers import NodeProcess, until
 
 Nodes = tuple[NodeProcess, NodeProcess]

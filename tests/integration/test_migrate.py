@@ -19,14 +19,14 @@ from typing import Any
 import pytest
 
 from fake_node import FakeNode, bulk
-from pydisque.addresses import parse_addresses
 from pydisque.client import Client
 from pydisque.errors import ConnectionLostError, OOMError
-from pydisque.migration import Move
-from pydisque.migration_journal import Journal
-from pydisque.migration_plan import Standing
-from pydisque.migration_source import Source
-from pydisque.replies import JobInfo
+from pydisque.migration.journal import Journal
+from pydisque.migration.mover import Move
+from pydisque.migration.plan import Standing
+from pydisque.migration.source import Source
+from pydisque.protocol.addresses import parse_addresses
+from pydisque.protocol.replies import JobInfo
 from servers import (
     Deployment,
     NodeProcess,

@@ -12,11 +12,11 @@ import yaml
 
 from expositions import Family, complaints, families, fetch, names
 from pydisque import Client, Worker
+from pydisque.monitoring.metrics import SurveyMetrics
+from pydisque.monitoring.monitor import Survey
 from pydisque.node import Server
-from pydisque.node.health import PATIENCE
-from pydisque.node.settings import STARTABLE
-from pydisque.survey import Survey
-from pydisque.survey.metrics import SurveyMetrics
+from pydisque.node.config.sources import STARTABLE
+from pydisque.node.observability.health import PATIENCE
 from servers import until
 from valkeys import valkey
 

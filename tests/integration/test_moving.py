@@ -15,13 +15,15 @@ from hypothesis import strategies as st
 
 from pydisque.cli import main
 from pydisque.client import Client
-from pydisque.node import Server, dump
-from pydisque.node.job import ACTIVE, QUEUED, Job
-from pydisque.node.queue import Queue
-from pydisque.node.replay import Replay
-from pydisque.node.valkey import checking, moving
-from pydisque.node.valkey.layout import Layout, own_id
-from pydisque.node.valkey.place import Place, parse
+from pydisque.node import Server
+from pydisque.node.engine.job import ACTIVE, QUEUED, Job
+from pydisque.node.engine.queue import Queue
+from pydisque.node.store.dump import line_format
+from pydisque.node.store.durable.recovery import Replay
+from pydisque.node.store.valkey import check
+from pydisque.node.store.valkey import dump as moving
+from pydisque.node.store.valkey.keys import Layout, own_id
+from pydisque.node.store.valkey.url import Place, parse
 from servers import free_port
 from valkeys import ValkeyProcess, valkey
 from wire import Peer
@@ -288,13 +290,16 @@ def test_whatever_is_loaded_is_dumped(server, shards, state):
     server.ask("FLUSHALL")
     place = Place((("127.0.0.1", server.port),), shards=shards)
     system = Layout("", shards)
-    moving.load(place, list(dump.lines(state, b"")))
-    assert checking.check(place).problems == []
+    moving.load(place, list(line_format.lines(state, b"")))
+    assert check.check(place).problems == []
     for job in state.jobs.values():
         shard = system.shard_of_queue(job.queue)
         if system.shard_of_job(job.id) != shard:
             job.id = own_id(job.id, shard)
-    told, wanted = list(dump.lines(moving.read(place), b"")), list(dump.lines(state, b""))
+    told, wanted = (
+        list(line_format.lines(moving.read(place), b"")),
+        list(line_format.lines(state, b"")),
+    )
     assert sorted(told[1:]) == sorted(wanted[1:])
     order = [json.loads(line)["id"] for line in told if b'"type":"job"' in line]
     assert order == [job.id.decode() for job in state.jobs.values()]
@@ -312,9 +317,9 @@ def test_order_is_kept_whatever_the_ctimes(server, ctimes):
     for id_, ctime in zip(ids, ctimes, strict=True):
         state.jobs[ctime] = Job(id_, b"q", b"", ctime, now // 1000 + 1000, 300)
     place = parse(server.url)
-    moving.load(place, list(dump.lines(state, b"")))
+    moving.load(place, list(line_format.lines(state, b"")))
     assert [job.id for job in moving.read(place).jobs.values()] == ids
-    assert checking.check(place).problems == []
+    assert check.check(place).problems == []
 
 
 # Checking
@@ -340,7 +345,7 @@ def test_checking_while_nodes_are_at_work(empty):
             thread.start()
         try:
             for _ in range(5):
-                assert checking.check(parse(url)).problems == []
+                assert check.check(parse(url)).problems == []
                 moving.read(parse(url))
         finally:
             stop.set()
@@ -475,7 +480,7 @@ def test_a_valkey_that_is_full(tmp_path):
         id_ = b"D-72821d12-%024d-05a1" % n
         job = Job(id_, b"q", b"x" * 200_000, now * 10**6 + n, now // 1000 + 10**4, 300)
         state.jobs[job.ctime] = job
-    told = b"".join(dump.lines(state, b""))
+    told = b"".join(line_format.lines(state, b""))
     with valkey("--maxmemory", "6mb") as full:
         said = fails("load", full.url, stdin=told)
         assert said.startswith("Error: only ")

@@ -15,9 +15,9 @@ from click.testing import CliRunner
 
 from pydisque.cli import main
 from pydisque.node import Server
-from pydisque.node import valkey as valkey_store
-from pydisque.node.settings import STARTABLE
-from pydisque.node.valkey.place import parse
+from pydisque.node.config.sources import STARTABLE
+from pydisque.node.store import valkey as valkey_store
+from pydisque.node.store.valkey.url import parse
 from servers import unique, until
 from valkeys import valkey
 from wire import Peer

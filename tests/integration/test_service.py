@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from pydisque.node.listening import RESERVED_FILES
+from pydisque.node.config.exposure import RESERVED_FILES
 from servers import ask
 from wire import Peer, error, pack
 

@@ -25,8 +25,8 @@ from test_engine_model import JITTER, EngineMachine
 
 from engines import START
 from pydisque.errors import PausedError
-from pydisque.node.durable import DurableStore
-from pydisque.node.job import GONE
+from pydisque.node.engine.job import GONE
+from pydisque.node.store.durable.store import DurableStore
 
 CLOCK = SimpleNamespace(time_ns=lambda: START * 1_000_000, monotonic_ns=lambda: 0)
 MODEL = ("jobs", "queues", "born", "handed_out", "leases", "once_delivered", "expiries")
@@ -41,9 +41,9 @@ class DurableMachine(EngineMachine):
         self.serials = count()
         self.reports: SimpleQueue = SimpleQueue()
         self.patches = [
-            mock.patch("pydisque.node.store.time", CLOCK),
-            mock.patch("pydisque.node.homes.SLACK", 0),
-            mock.patch("pydisque.node.records.LARGE", 8),
+            mock.patch("pydisque.node.store.base.time", CLOCK),
+            mock.patch("pydisque.node.store.durable.compaction.SLACK", 0),
+            mock.patch("pydisque.node.store.durable.records.LARGE", 8),
         ]
         for patch in self.patches:
             patch.start()

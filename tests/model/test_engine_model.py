@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 
 from engines import START, figures, new_engine, shown
 from pydisque.errors import MaxLenError, PausedError, TooLateError
-from pydisque.node.engine import JOB_OVERHEAD, QUEUE_OVERHEAD, Engine
+from pydisque.node.engine.engine import JOB_OVERHEAD, QUEUE_OVERHEAD, Engine
 
 JITTER = 7
 NAMES = [b"a", b"b", b"c"]

@@ -19,11 +19,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from engines import NODE_ID
 from hand_driven import PREFIX, Client, HandDriven, outcome
 from pydisque.errors import DisqueError
-from pydisque.node.job import STATES, Job, JobState
-from pydisque.node.node import Node, jobs_reply
-from pydisque.node.queue import QueueState
-from pydisque.node.store import Lengths, LocalStore
-from pydisque.node.valkey.layout import Layout
+from pydisque.node.engine.job import STATES, Job, JobState
+from pydisque.node.engine.queue import QueueState
+from pydisque.node.state.node import Node, jobs_reply
+from pydisque.node.store.base import Lengths, LocalStore
+from pydisque.node.store.valkey.keys import Layout
 from valkeys import ValkeyProcess, valkey
 
 EXAMPLES = int(os.environ.get("PYDISQUE_TEST_EXAMPLES", "60"))

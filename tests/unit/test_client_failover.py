@@ -22,7 +22,7 @@ from pydisque import (
     PausedError,
     UnreachableError,
 )
-from pydisque.connection import SLACK
+from pydisque.client.connection import SLACK
 from servers import until
 
 LEAVING = b"-LEAVING This node is leaving the cluster, please connect to a different one\r\n"

@@ -12,8 +12,8 @@ from redis.credentials import UsernamePasswordCredentialProvider
 
 from client_nodes import CERTIFICATE, FakeTLSNode, FakeUnixNode
 from pydisque import AsyncClient, Client
-from pydisque.addresses import parse_addresses
-from pydisque.connection import redis_client
+from pydisque.client.connection import redis_client
+from pydisque.protocol.addresses import parse_addresses
 
 
 @pytest.fixture

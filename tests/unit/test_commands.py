@@ -8,8 +8,9 @@ from http import HTTPStatus
 import pytest
 
 from fake_node import job_info, queue_stats
-from pydisque import arguments, commands
-from pydisque.command import (
+from pydisque.node.wire import resp
+from pydisque.protocol import commands, validation
+from pydisque.protocol.command import (
     SLICE,
     Resend,
     first_slice,
@@ -18,7 +19,6 @@ from pydisque.command import (
     shortened,
     without_timeout,
 )
-from pydisque.node import resp
 
 ID = "D-dcb833cf-8YL1NT17e9+wsA/09NqxscQI-05a1"
 
@@ -264,8 +264,8 @@ def test_numbers_that_are_too_large(make, name, least):
 )
 def test_texts_that_are_too_long(make, monkeypatch):
     """What no node takes is refused before it is sent, counted in bytes."""
-    monkeypatch.setattr(arguments, "MAX_TEXT", 160)
-    monkeypatch.setattr(arguments, "_SURELY_FITS", 20)
+    monkeypatch.setattr(validation, "MAX_TEXT", 160)
+    monkeypatch.setattr(validation, "_SURELY_FITS", 20)
     make("x" * 158)
     make("\N{BUTTERFLY}" * 39)
     for value in ("x" * 161, "\N{BUTTERFLY}" * 41):
@@ -276,8 +276,8 @@ def test_texts_that_are_too_long(make, monkeypatch):
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
 def test_bytes_that_are_too_long(kind, monkeypatch):
     """Bytes are counted likewise, and those that are not too long are sent as they are."""
-    monkeypatch.setattr(arguments, "MAX_TEXT", 160)
-    monkeypatch.setattr(arguments, "_SURELY_FITS", 20)
+    monkeypatch.setattr(validation, "MAX_TEXT", 160)
+    monkeypatch.setattr(validation, "_SURELY_FITS", 20)
     assert bytes(commands.add_job("q", kind(b"x" * 160)).args[2]) == b"x" * 160
     with pytest.raises(ValueError, match="not 161"):
         commands.add_job("q", kind(b"x" * 161))
@@ -287,7 +287,7 @@ def test_bytes_that_are_too_long(kind, monkeypatch):
 
 def test_the_limit_of_texts():
     """It is what nodes take for one argument."""
-    assert arguments.MAX_TEXT == resp.MAX_BULK
+    assert validation.MAX_TEXT == resp.MAX_BULK
 
 
 @pytest.mark.parametrize(

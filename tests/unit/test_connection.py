@@ -14,10 +14,10 @@ import pytest
 import redis.exceptions
 
 from fake_node import FakeNode
-from pydisque.addresses import Address
-from pydisque.connection import MAX_IDLE, SLACK, Connection, Line, input_poll, redis_client
+from pydisque.client.connection import MAX_IDLE, SLACK, Connection, Line, input_poll, redis_client
+from pydisque.client.nodes import Node
 from pydisque.errors import ConnectionLostError, DisqueError, error_from_reply
-from pydisque.nodes import Node
+from pydisque.protocol.addresses import Address
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_patience(pair, hasty):
 def test_silence_ends_a_long_wait(hasty, monkeypatch):
     """A wait with an end is a loss when it has passed."""
     connection, _ = hasty
-    monkeypatch.setattr("pydisque.connection.SLACK", 0.01)
+    monkeypatch.setattr("pydisque.client.connection.SLACK", 0.01)
     with pytest.raises(ConnectionLostError, match=r"no answer within 0.03 s"):
         connection.exchange(b"x", [], 1, 0.02)
 

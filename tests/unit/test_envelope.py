@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pydisque.dead_letters import DeadLetter, queue_for
-from pydisque.envelope import EARLIER, MARK, MAX_DEPTH, unwrap, wrap
-from pydisque.worker.job import WorkerJob
+from pydisque.protocol.envelope import EARLIER, MARK, MAX_DEPTH, unwrap, wrap
+from pydisque.worker.handlers.job import WorkerJob
 
 ID = b"D-0123abcd-" + b"x" * 24 + b"-05a1"
 

@@ -1,10 +1,14 @@
-"""Who may import whom: a file only knows what stands below it."""
+"""The layout of the sources: which package may import which, and which modules do no I/O.
+
+An import counts wherever it stands: at the head of a file, in a function, or for annotations.
+"""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,365 +17,144 @@ import pydisque
 
 ROOT = Path(pydisque.__file__).parent
 
-# Each may import what stands before it in this list, in the package at large.
-LAYERS = [
-    "errors",
-    "paths",
-    "watching",
-    "hosts",
-    "door",
-    "exposition",
-    "envelope",
-    "tracing",
-    "words",
-    "arguments",
-    "replies",
-    "addresses",
-    "binding",
-    "command",
-    "commands",
-    "nodes",
-    "journey",
-    "put_back",
-    "dead_letters",
-    "pipeline",
-    "connection",
-    "routing",
-    "facade",
-    "transport",
-    "client",
-    "migration_plan",
-    "migration_journal",
-    "migration_source",
-    "migration",
-    "async_connection",
-    "async_line",
-    "async_transport",
-    "async_client",
+# A module imports its own package and packages above it in this list. A name stands for everything
+# below it that has no line of its own; the root package imports what it makes public.
+ORDER = [
+    *("_version", "errors", "service", "protocol", "tracing", "client", "dead_letters"),
+    *("monitoring", "survey", "migration"),
+    *("worker.handlers", "worker.executors", "worker.consumer", "worker"),
+    *("node.engine", "node.config", "node.store", "node.store.durable", "node.store.dump"),
+    *("node.store.valkey", "node.wire", "node.state", "node.commands", "node.observability"),
+    *("node", "testing", "adapters", "adapters.kombu", "adapters.django", "dashboard"),
+    *("cli.output", "cli.options", "cli.top", "cli.commands", "cli", "__main__", ""),
 ]
 
-# The same for the node, which may also import `pydisque` itself, for its version, and these.
-FOR_ALL = ["errors", "paths", "watching", "hosts", "door", "exposition"]
-NODE_LAYERS = [
-    "resp",
-    "certificates",
-    "later",
-    "job",
-    "queue",
-    "asked_queues",
-    "changes",
-    "expiry",
-    "engine",
-    "restore",
-    "waiting",
-    "store",
-    "records",
-    "homes",
-    "journal",
-    "replay",
-    "sense",
-    "dump",
-    "intake",
-    "data_directory",
-    "durable",
-    "commits",
-    "turns",
-    "seldom",
-    "states",
-    "arguments",
-    "config",
-    "backlog",
-    "settings",
-    "users",
-    "listening",
-    "node",
-    "job_commands",
-    "server_commands",
-    "diagnostics",
-    "table",
-    "connection",
-    "doorway",
-    "watch",
-    "metrics",
-    "health",
-    "server",
-]
+# Packages that a package does not import although they are above it.
+APART = {
+    "monitoring": ["dead_letters"],
+    "migration": ["dead_letters", "monitoring", "survey"],
+    "worker": ["survey", "migration"],
+    "node": ["tracing", "client", "dead_letters", "monitoring", "survey", "migration", "worker"],
+    "adapters.kombu": ["node", "testing", "migration"],
+    "adapters.django": ["node", "testing", "migration", "adapters.kombu"],
+    "dashboard": ["worker", "node", "testing", "adapters", "migration"],
+    "cli.output": ["worker", "node", "testing", "adapters", "dashboard", "migration"],
+    "cli.top": ["worker", "node", "testing", "adapters", "dashboard", "migration"],
+}
 
-# The same for the store on Valkey, which may also import what stands before `durable` in the node.
-VALKEY_LAYERS = [
-    *("place", "promotable", "layout", "batch", "line", "clocks", "sentinels", "replicas"),
-    *("copies", "lanes", "shard", "gathering", "scan", "system"),
-    *("alarm", "fellows", "births", "store"),
-    *("own", "visit", "moving", "checking"),
-]
-
-# The same for the worker, which may also import all of the client.
-WORKER_LAYERS = [
-    "returned",
-    "forks",
-    "job",
-    "handler",
-    "tally",
-    "verdict",
-    "hooks",
-    "loops",
-    "settle",
-    "leases",
-    "appetite",
-    "executor",
-    "threads",
-    "tasks",
-    "job_process",
-    "processes",
-    "executors",
-    "plan",
-    "renewal",
-    "answers",
-    "core",
-    "metrics",
-    "tracing",
-    "instruments",
-    "health",
-    "signals",
-    "worker",
-]
-
-# The same for the survey, which may also import all of the client.
-SURVEY_LAYERS = ["figures", "census", "probe", "absent", "survey", "jobs", "metrics"]
-
-# The same for the dashboard, which may also import all of the client and the survey.
-DASHBOARD_LAYERS = [
-    *("names", "charts", "auth", "settings", "watch", "clients", "jobs", "actions", "metrics"),
-    *("listening", "views", "guard", "pages", "forms", "app"),
-]
-
-# The same for the live view, which may also import all of the client and the survey, and of the
-# other commands how they show things.
-TOP_LAYERS = [
-    *("keys", "charts", "sorts", "columns", "pages", "model", "rendering", "terminal", "live"),
-    "__init__",
-]
-SHOWING = ("common", "parameters", "bodies", "tables", "get")
-
-# The same for the adapters, which may also import all of the client and the worker; none of those
-# imports an adapter.
-ADAPTER_LAYERS = [
-    "steps",
-    "aliases",
-    "kombu/wire",
-    "kombu/bindings",
-    "kombu/celery_apps",
-    "kombu/intake",
-    "kombu/channel",
-    "kombu/transport",
-    "kombu/__init__",
-    "django/api",
-    "django/apps",
-    "django/call",
-    "django/backend",
-    "django/__init__",
-    "django/worker",
-    "django/management/__init__",
-    "django/management/commands/__init__",
-    "django/management/commands/disque_worker",
-]
-
+# Modules that decide: none of them opens anything, waits, or reads a clock.
 PURE = [
-    *(
-        "watching",
-        "hosts",
-        "arguments",
-        "replies",
-        "addresses",
-        "binding",
-        "command",
-        "commands",
-        "nodes",
-        "journey",
-    ),
-    *("put_back", "migration_plan"),
-    *(
-        "node/resp",
-        "node/job",
-        "node/queue",
-        "node/changes",
-        "node/expiry",
-        "node/engine",
-        "node/restore",
-        "node/records",
-        "node/homes",
-        "node/sense",
-        "node/dump",
-        "node/intake",
-        "node/waiting",
-        "node/arguments",
-        "node/valkey/place",
-        "node/valkey/promotable",
-        "node/valkey/layout",
-        "node/valkey/batch",
-        "node/valkey/lanes",
-        "node/valkey/fellows",
-        "node/valkey/gathering",
-    ),
-    *("envelope", "dead_letters", "worker/job", "worker/handler", "worker/verdict"),
-    *("worker/settle", "worker/leases", "worker/appetite", "worker/plan"),
-    *("survey/figures", "survey/census", "words"),
-    *("dashboard/names", "dashboard/charts", "dashboard/auth", "dashboard/settings"),
-    *(f"cli/top/{name}" for name in ("keys", "charts", "sorts", "columns", "pages", "model")),
-    "cli/top/rendering",
-    *("adapters/steps", "adapters/kombu/wire", "adapters/django/call"),
+    *("protocol", "dead_letters", "node.engine", "service.top_queues", "service.hosts"),
+    *("client.signatures", "client.nodes", "client.failover", "client.requeue", "migration.plan"),
+    *("monitoring.figures", "monitoring.state_counts", "monitoring.text"),
+    *("worker.handlers.handler", "worker.handlers.job", "worker.handlers.policy"),
+    *("worker.handlers.outcomes", "worker.handlers.stats"),
+    *("worker.consumer.leases", "worker.consumer.prefetch", "worker.consumer.config"),
+    *("node.states", "node.wire.resp", "node.wire.arguments", "node.store.wait_queue"),
+    *("node.store.deferred", "node.store.durable.records", "node.store.durable.compaction"),
+    *("node.store.dump.line_format", "node.store.dump.loader", "node.store.dump.validation"),
+    *(f"node.store.valkey.{name}" for name in ("url", "keys", "batch", "lanes", "membership")),
+    *("node.store.valkey.promotable", "node.store.valkey.multi_queue"),
+    *("adapters.priorities", "adapters.kombu.messages", "adapters.django.call"),
+    *(f"dashboard.{name}" for name in ("urls", "charts", "auth", "settings")),
+    *(f"cli.top.{name}" for name in ("keys", "charts", "sort_keys", "columns", "pages", "state")),
+    "cli.top.rendering",
 ]
 NOT_IN_PURE = {"asyncio", "socket", "select", "sqlite3", "time", "random", "redis", "hiredis", "os"}
 
 
-def imports_of(path: Path) -> set[str]:
-    """Every module a file imports, at its head or within a function."""
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(path): path for path in ROOT.rglob("*.py")}
+
+
+def imports_of(name: str) -> set[str]:
+    """Every module that a module imports; ours without the leading `pydisque.`."""
     found = set()
-    tree = ast.parse(path.read_text())
-    for part in tree.body[:]:
-        if isinstance(part, ast.If) and ast.unparse(part.test) == "TYPE_CHECKING":
-            tree.body.remove(part)  # calls nothing
-    for part in ast.walk(tree):
+    for part in ast.walk(ast.parse(MODULES[name].read_text())):
         if isinstance(part, ast.Import):
             found |= {alias.name for alias in part.names}
         elif isinstance(part, ast.ImportFrom):
-            names = {f"{part.module}.{alias.name}" for alias in part.names}
-            packages = {"pydisque", "pydisque.node", "pydisque.node.valkey", "pydisque.worker"}
-            packages.add("pydisque.dashboard")
-            package = part.module in packages
-            found |= names if package else {part.module or ""}
-    return found
-
-
-@pytest.mark.parametrize("name", LAYERS)
-def test_a_module_imports_only_what_is_below_it(name):
-    """No file of the client calls upward, and none knows the node."""
-    below = {f"pydisque.{other}" for other in LAYERS[: LAYERS.index(name)]}
-    ours = {other for other in imports_of(ROOT / f"{name}.py") if other.startswith("pydisque")}
-    assert ours <= below
-
-
-@pytest.mark.parametrize("name", NODE_LAYERS)
-def test_a_module_of_the_node_imports_only_what_is_below_it(name):
-    """No file of the node calls upward, and none knows the client."""
-    below = {f"pydisque.node.{other}" for other in NODE_LAYERS[: NODE_LAYERS.index(name)]}
-    below |= {f"pydisque.{other}" for other in FOR_ALL} | {"pydisque.__version__"}
-    if name == "server":
-        below |= {f"pydisque.node.valkey.{other}" for other in VALKEY_LAYERS}
-    ours = {m for m in imports_of(ROOT / "node" / f"{name}.py") if m.startswith("pydisque")}
-    assert ours <= below
-
-
-@pytest.mark.parametrize("name", VALKEY_LAYERS)
-def test_a_module_of_the_store_on_valkey_imports_only_what_is_below_it(name):
-    """No file of it calls upward, and none knows the node's connections."""
-    below = {
-        f"pydisque.node.valkey.{other}" for other in VALKEY_LAYERS[: VALKEY_LAYERS.index(name)]
+            for alias in part.names:
+                full = f"{part.module}.{alias.name}"
+                is_module = full.removeprefix("pydisque.") in MODULES
+                found.add(full if is_module else part.module or "")
+    return {
+        module.removeprefix("pydisque.") if "pydisque" in module else module for module in found
     }
-    below |= {f"pydisque.node.{other}" for other in NODE_LAYERS[: NODE_LAYERS.index("durable")]}
-    below |= {"pydisque.errors"}
-    path = ROOT / "node" / "valkey" / f"{name}.py"
-    assert {m for m in imports_of(path) if m.startswith("pydisque")} <= below
 
 
-@pytest.mark.parametrize("name", WORKER_LAYERS)
-def test_a_module_of_the_worker_imports_only_what_is_below_it(name):
-    """No file of the worker calls upward or knows the node; annotations may name anything."""
-    below = {f"pydisque.worker.{other}" for other in WORKER_LAYERS[: WORKER_LAYERS.index(name)]}
-    below |= {f"pydisque.{other}" for other in LAYERS} | {"pydisque.__version__"}
-    ours = {m for m in imports_of(ROOT / "worker" / f"{name}.py") if m.startswith("pydisque")}
-    assert ours <= below
+def is_in(name: str, package: str) -> bool:
+    return not package or name == package or name.startswith(f"{package}.")
 
 
-@pytest.mark.parametrize("name", SURVEY_LAYERS)
-def test_a_module_of_the_survey_imports_only_what_is_below_it(name):
-    """No file of the survey calls upward, or knows the node or who shows it."""
-    below = {f"pydisque.survey.{other}" for other in SURVEY_LAYERS[: SURVEY_LAYERS.index(name)]}
-    below |= {f"pydisque.{other}" for other in LAYERS}
-    ours = {m for m in imports_of(ROOT / "survey" / f"{name}.py") if m.startswith("pydisque")}
-    assert ours <= below
+def package_of(name: str) -> str:
+    """The longest entry of ORDER that a module belongs to."""
+    return max((entry for entry in ORDER if is_in(name, entry)), key=len)
 
 
-@pytest.mark.parametrize("name", DASHBOARD_LAYERS)
-def test_a_module_of_the_dashboard_imports_only_what_is_below_it(name):
-    """No file of the dashboard calls upward, or knows the node or the command line."""
-    at = DASHBOARD_LAYERS.index(name)
-    below = {f"pydisque.dashboard.{other}" for other in DASHBOARD_LAYERS[:at]}
-    below |= {f"pydisque.{other}" for other in LAYERS}
-    below |= {"pydisque.survey", "pydisque.survey.metrics"}
-    ours = {m for m in imports_of(ROOT / "dashboard" / f"{name}.py") if m.startswith("pydisque")}
-    assert ours <= below
+def ours_in(name: str) -> set[str]:
+    return {module for module in imports_of(name) if module in MODULES} - {name}
 
 
-@pytest.mark.parametrize("name", TOP_LAYERS)
-def test_a_module_of_the_live_view_imports_only_what_is_below_it(name):
-    """No file of it calls upward, or knows the node or another command than `show`."""
-    below = {f"pydisque.cli.top.{other}" for other in TOP_LAYERS[: TOP_LAYERS.index(name)]}
-    below |= {"pydisque.cli.top", "pydisque.survey", "pydisque.survey.jobs"}
-    below |= {f"pydisque.{other}" for other in LAYERS} | {f"pydisque.cli.{o}" for o in SHOWING}
-    ours = {m for m in imports_of(ROOT / "cli" / "top" / f"{name}.py") if m.startswith("pydisque")}
-    assert ours <= below
+@pytest.mark.parametrize("name", sorted(set(MODULES) - {""}))
+def test_a_module_imports_only_packages_above_its_own(name):
+    """No import leads to a package below, nor to one that the package is kept apart from."""
+    package = package_of(name)
+    above = ORDER[: ORDER.index(package) + 1]
+    apart = [other for entry, others in APART.items() if is_in(name, entry) for other in others]
+    for module in ours_in(name):
+        assert package_of(module) in above, module
+        assert not any(is_in(module, other) for other in apart), module
 
 
-@pytest.mark.parametrize("name", ADAPTER_LAYERS)
-def test_a_module_of_an_adapter_imports_only_what_is_below_it(name):
-    """No file of an adapter calls upward or knows the node."""
-    below = {module_of(other) for other in ADAPTER_LAYERS[: ADAPTER_LAYERS.index(name)]}
-    below |= {f"pydisque.{other}" for other in LAYERS} | {"pydisque.__version__"}
-    below |= {f"pydisque.worker.{other}" for other in WORKER_LAYERS} | {"pydisque.adapters"}
-    ours = {m for m in imports_of(ROOT / "adapters" / f"{name}.py") if m.startswith("pydisque")}
-    assert ours <= below
+def test_no_modules_import_each_other_in_a_circle():
+    """Also within a package each module can be read after those that it imports."""
+    try:
+        TopologicalSorter({name: ours_in(name) - {""} for name in MODULES}).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
 
 
-def module_of(adapter: str) -> str:
-    return f"pydisque.adapters.{adapter.replace('/', '.')}"
+def test_the_root_has_few_modules():
+    """What a newcomer sees first fits on one line; everything else is in a package."""
+    modules = {path.stem for path in ROOT.glob("*.py")} - {"__init__", "__main__"}
+    assert modules == {"_version", "errors", "dead_letters", "tracing"}
 
 
-def test_every_module_has_its_layer():
-    """A new file of the client, the node or the worker is put into one of the lists above."""
-    tools = {"__init__", "__main__", "demo", "logs", "pytest_plugin", "systemd", "testing"}
-    assert {path.stem for path in ROOT.glob("*.py")} - tools == set(LAYERS)
-    assert {path.stem for path in (ROOT / "node").glob("*.py")} - tools == set(NODE_LAYERS)
-    valkey = {path.stem for path in (ROOT / "node" / "valkey").glob("*.py")}
-    assert valkey - {"__init__"} == set(VALKEY_LAYERS)
-    worker = {path.stem for path in (ROOT / "worker").glob("*.py")}
-    assert worker - {"__init__"} == set(WORKER_LAYERS)
-    survey = {path.stem for path in (ROOT / "survey").glob("*.py")}
-    assert survey - {"__init__"} == set(SURVEY_LAYERS)
-    dashboard = {path.stem for path in (ROOT / "dashboard").glob("*.py")}
-    assert dashboard - {"__init__"} == set(DASHBOARD_LAYERS)
-    top = {path.stem for path in (ROOT / "cli" / "top").glob("*.py")}
-    assert top == set(TOP_LAYERS)
-    root = ROOT / "adapters"
-    adapters = {str(path.relative_to(root).with_suffix("")) for path in root.rglob("*.py")}
-    assert {name for name in adapters if name != "__init__"} == set(ADAPTER_LAYERS)
-
-
-@pytest.mark.parametrize("name", PURE)
+@pytest.mark.parametrize("name", [name for name in MODULES if any(is_in(name, p) for p in PURE)])
 def test_what_decides_does_no_io(name):
-    """What decides imports nothing that could open, wait, or look at a clock."""
-    roots = {module.partition(".")[0] for module in imports_of(ROOT / f"{name}.py")}
-    assert not roots & NOT_IN_PURE
+    """A pure module imports nothing that could open, wait, or read a clock."""
+    assert not {module.partition(".")[0] for module in imports_of(name)} & NOT_IN_PURE
+
+
+def loaded(code: str, modules: list[str]) -> list[str]:
+    """Which of these modules are loaded after the code."""
+    code = f"import sys\n{code}\nprint([m for m in {modules!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return ast.literal_eval(done.stdout)
 
 
 def test_importing_pydisque_is_light():
     """`import pydisque` loads neither the node nor what only the node and the tools need."""
     heavy = ["pydisque.node", "uvloop", "asyncio.runners", "click", "rich", "sortedcontainers"]
-    code = f"import sys, pydisque; print([m for m in {heavy!r} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    without = subprocess.run(
-        [sys.executable, "-c", code.replace("pydisque;", "redis;")],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert set(ast.literal_eval(done.stdout)) <= set(ast.literal_eval(without.stdout))
+    assert set(loaded("import pydisque", heavy)) <= set(loaded("import redis", heavy))
 
 
 def test_the_command_line_is_light_to_load():
     """`pydisque --help` waits for nothing that only its commands need."""
     heavy = [
-        *("pydisque.node", "pydisque.survey", "uvloop", "rich", "watchfiles", "sqlite3"),
+        *(
+            "pydisque.node",
+            "pydisque.monitoring.monitor",
+            "uvloop",
+            "rich",
+            "watchfiles",
+            "sqlite3",
+        ),
         *("jinja2", "starlette"),
     ]
-    code = f"import sys, pydisque.cli; print([m for m in {heavy!r} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    assert loaded("import pydisque.cli", heavy) == []

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydisque import commands
-from pydisque.addresses import parse_addresses
-from pydisque.command import Command, Resend, raw
+from pydisque.client.failover import Call, Journey, Patience
+from pydisque.client.nodes import Node, Nodes
 from pydisque.errors import (
     ConnectionLostError,
     LeavingError,
@@ -16,8 +15,9 @@ from pydisque.errors import (
     NoAuthError,
     UnreachableError,
 )
-from pydisque.journey import Call, Journey, Patience
-from pydisque.nodes import Node, Nodes
+from pydisque.protocol import commands
+from pydisque.protocol.addresses import parse_addresses
+from pydisque.protocol.command import Command, Resend, raw
 
 PATIENCE = Patience(10.0, (0.1, 1.0))
 ADD = commands.add_job("q", "b")

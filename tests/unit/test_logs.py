@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 
-from pydisque.logs import JSONFormatter
+from pydisque.service.log_format import JSONFormatter
 
 
 def test_a_record_is_one_line() -> None:

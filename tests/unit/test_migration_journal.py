@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pydisque.migration_journal import HEAD, Journal, JournalError
+from pydisque.migration.journal import HEAD, Journal, JournalError
 
 
 @pytest.fixture

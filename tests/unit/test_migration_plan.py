@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from pydisque.errors import ConnectionLostError, NoReplError, OOMError, UnreachableError
-from pydisque.migration_plan import (
+from pydisque.migration.plan import (
     BATCH_BYTES,
     BATCH_JOBS,
     LONGEST_TTL,
@@ -25,7 +25,7 @@ from pydisque.migration_plan import (
     judge,
     next_count,
 )
-from pydisque.replies import JobInfo
+from pydisque.protocol.replies import JobInfo
 
 
 def view(state="active", due=None, awake=None, ttl=1000, retry=20, **more):

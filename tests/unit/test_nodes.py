@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydisque.addresses import Address, parse_addresses
-from pydisque.nodes import Following, Node, Nodes
+from pydisque.client.nodes import Following, Node, Nodes
+from pydisque.protocol.addresses import Address, parse_addresses
 
 A, B, C, D = ("a" * 40, "b" * 40, "c" * 40, "d" * 40)
 

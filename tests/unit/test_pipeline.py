@@ -8,7 +8,7 @@ import redis.exceptions
 from fake_node import HANG_UP, FakeNode
 from looped_client import LoopedClient
 from pydisque import Client, ConnectionLostError, MaxLenError, PausedError
-from pydisque.routing import PIECE_COMMANDS
+from pydisque.client.base_transport import PIECE_COMMANDS
 
 PAUSED = b"-PAUSED Queue paused in input, try later\r\n"
 

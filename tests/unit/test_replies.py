@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis._parsers.helpers import parse_info as redis_parse_info
 
-from pydisque.replies import Job, JobInfo, QueueStats, believed, parse_info
+from pydisque.protocol.replies import Job, JobInfo, QueueStats, believed, parse_info
 
 
 def test_a_job_is_its_tuple():

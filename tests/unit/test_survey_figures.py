@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pydisque.replies import QueueStats
-from pydisque.survey.figures import KEPT, KEPT_SECONDS, QueueFigures
+from pydisque.monitoring.figures import KEPT, KEPT_SECONDS, QueueFigures
+from pydisque.protocol.replies import QueueStats
 
 
 def stats(jobs_in: int, jobs_out: int = 0) -> dict[str, QueueStats]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pydisque import systemd
+from pydisque.service import systemd
 
 
 @pytest.fixture(params=["path", "abstract"])

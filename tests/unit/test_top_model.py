@@ -7,7 +7,9 @@ from rich.cells import cell_len
 
 from pydisque.cli.top import top
 from pydisque.cli.top.columns import QUEUES, VALUES
-from pydisque.cli.top.model import (
+from pydisque.cli.top.rendering import Size, frame, visible
+from pydisque.cli.top.sort_keys import SORTS
+from pydisque.cli.top.state import (
     Pause,
     Place,
     Quit,
@@ -22,8 +24,6 @@ from pydisque.cli.top.model import (
     press,
     text_of,
 )
-from pydisque.cli.top.rendering import Size, frame, visible
-from pydisque.cli.top.sorts import SORTS
 from scenes import HOSTILE, job, queue, scene
 
 ROOM = Room(80, 10)

@@ -11,9 +11,9 @@ from rich.console import Console, Group
 
 from pydisque.cli.top.charts import PLAIN, chart, sparkline
 from pydisque.cli.top.columns import LONGEST_NAME, ago, amount, queue_name
-from pydisque.cli.top.model import Pause, Place, Scene, State, View, lines_of
 from pydisque.cli.top.pages import LONGEST, story
 from pydisque.cli.top.rendering import Size, frame, needed, room_for, visible
+from pydisque.cli.top.state import Pause, Place, Scene, State, View, lines_of
 from scenes import HOSTILE, job, queue, scene
 
 JOB_ID = b"D-0f3e2c18-000000000000000000000001-05a1"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydisque.watching import Foremost, load, readable
+from pydisque.service.top_queues import Foremost, load, readable
 
 
 def test_those_with_most_to_do_are_shown():

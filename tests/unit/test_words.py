@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from pydisque import words
+from pydisque.monitoring import text as words
 
 
 @pytest.mark.parametrize(

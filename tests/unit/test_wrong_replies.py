@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from redis.exceptions import RedisError
 
 from fake_node import FakeNode, array, bulk, job_info, on_wire, queue_stats
-from pydisque import AsyncClient, Client, commands, dead_letters
+from pydisque import AsyncClient, Client, dead_letters
 from pydisque.cli import main
-from pydisque.command import Command
+from pydisque.client.failover import Call
 from pydisque.errors import DisqueError, UnexpectedReplyError, UnreachableError
-from pydisque.journey import Call
-from pydisque.replies import shape
-from pydisque.survey import Survey
+from pydisque.monitoring.monitor import Survey
+from pydisque.protocol import commands
+from pydisque.protocol.command import Command
+from pydisque.protocol.replies import shape
 
 ID = b"D-dcb833cf-8YL1NT17e9+wsA/09NqxscQI-05a1"
 SECRET = b"payload-of-a-job"

@@ -11,10 +11,11 @@ from typing import Any
 
 import click
 
-from pydisque import __version__
-from pydisque.cli import (
+from pydisque._version import __version__
+from pydisque.cli import top
+from pydisque.cli.commands import (
+    ack,
     add,
-    answers,
     bench,
     dashboard,
     data,
@@ -27,17 +28,16 @@ from pydisque.cli import (
     node,
     queues,
     serve,
-    streams,
     tail,
-    top,
     worker,
 )
-from pydisque.cli.common import INCOMPLETE
+from pydisque.cli.options.nodes import INCOMPLETE
+from pydisque.cli.output import streams
 
 SECTIONS = {
     "Jobs": (
-        add.add, get.get, answers.ack, answers.nack, answers.working, get.show, jobs.jobs,
-        answers.enqueue, answers.dequeue, answers.delete,
+        add.add, get.get, ack.ack, ack.nack, ack.working, get.show, jobs.jobs,
+        ack.enqueue, ack.dequeue, ack.delete,
     ),
     "Queues": (
         top.top, queues.list_queues, queues.stats, get.peek, tail.tail, queues.pause,

@@ -12,9 +12,9 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 from pydisque import dead_letters
-from pydisque.client import Client
+from pydisque.client.client import Client
 from pydisque.errors import LetterTakenError
-from pydisque.words import number, shown
+from pydisque.monitoring.text import number, shown
 
 T = TypeVar("T")
 

@@ -14,15 +14,15 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Scope
 
-from pydisque.dashboard import views
+from pydisque.dashboard import templating
 from pydisque.dashboard.auth import Sessions
 from pydisque.dashboard.clients import Clients
 from pydisque.dashboard.forms import Forms
-from pydisque.dashboard.guard import Guard
 from pydisque.dashboard.metrics import Metrics
+from pydisque.dashboard.middleware import Guard
 from pydisque.dashboard.pages import AbsentError, Pages, TooLongError
+from pydisque.dashboard.poller import Watch
 from pydisque.dashboard.settings import Settings
-from pydisque.dashboard.watch import Watch
 
 
 class _Static(StaticFiles):
@@ -79,7 +79,7 @@ def _routes(pages: Pages, forms: Forms, settings: Settings) -> list[BaseRoute]:
         Route("/login", forms.login_page, methods=["GET"]),
         Route("/login", forms.login, methods=["POST"]),
         Route("/logout", forms.logout, methods=["POST"]),
-        Mount("/static", _Static(directory=views.STATIC)),
+        Mount("/static", _Static(directory=templating.STATIC)),
     ]
     if settings.actions:
         routes += [

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from pydisque.survey import Sample
+from pydisque.monitoring.figures import Sample
 
 WIDTH, HEIGHT = 600, 120
 """The drawing in units of its own; the page stretches it."""

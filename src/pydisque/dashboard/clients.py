@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 
-from pydisque.client import Client
+from pydisque.client.client import Client
 
 DEADLINE = 3.0
 """Seconds after which a node that says nothing is given up."""

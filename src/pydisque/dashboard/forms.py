@@ -17,14 +17,14 @@ from redis.exceptions import RedisError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
-from pydisque.arguments import is_job_id
 from pydisque.dashboard import actions, auth
-from pydisque.dashboard.guard import keep_cookie
-from pydisque.dashboard.names import from_path, to_path
+from pydisque.dashboard.middleware import keep_cookie
 from pydisque.dashboard.pages import AbsentError, Pages
 from pydisque.dashboard.settings import Settings
-from pydisque.dashboard.views import called
-from pydisque.words import shown
+from pydisque.dashboard.templating import called
+from pydisque.dashboard.urls import from_path, to_path
+from pydisque.monitoring.text import shown
+from pydisque.protocol.validation import is_job_id
 
 logger = logging.getLogger("pydisque.dashboard")
 

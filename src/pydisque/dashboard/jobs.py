@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from pydisque.arguments import is_job_id
-from pydisque.client import Client
+from pydisque.client.client import Client
 from pydisque.dead_letters import DeadLetter, Filed, filed
-from pydisque.envelope import LONGEST_SHOWN, unwrap
-from pydisque.replies import JobInfo, believed
+from pydisque.protocol.envelope import LONGEST_SHOWN, unwrap
+from pydisque.protocol.replies import JobInfo, believed
+from pydisque.protocol.validation import is_job_id
 
 PAGE = 50
 """Jobs on a page."""

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from pydisque.dashboard.watch import Watch
+from pydisque.dashboard.poller import Watch
 
 if TYPE_CHECKING:
-    from pydisque.survey.metrics import SurveyMetrics
+    from pydisque.monitoring.metrics import SurveyMetrics
 
 MISSING = "pip install 'pydisque[metrics]>=1.0' on this machine, and start the dashboard anew\n"
 
@@ -31,7 +31,7 @@ class Metrics:
     async def page(self, request: Request) -> Response:
         """All of them as text; written in a thread, as there may be many."""
         try:
-            from pydisque.survey.metrics import SurveyMetrics  # noqa: PLC0415 - an extra
+            from pydisque.monitoring.metrics import SurveyMetrics  # noqa: PLC0415 - an extra
         except ImportError:
             return PlainTextResponse(MISSING, HTTPStatus.NOT_IMPLEMENTED)
         await self._watch.first_look()

@@ -19,15 +19,14 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from pydisque import dead_letters
-from pydisque.arguments import is_job_id
-from pydisque.dashboard import auth, charts, jobs, views
+from pydisque.dashboard import auth, charts, jobs, templating
 from pydisque.dashboard.clients import Clients
-from pydisque.dashboard.guard import keep_cookie
-from pydisque.dashboard.names import from_path, to_path
+from pydisque.dashboard.middleware import keep_cookie
+from pydisque.dashboard.poller import Watch
 from pydisque.dashboard.settings import Settings
-from pydisque.dashboard.watch import Watch
-from pydisque.survey import QueueFigures
-from pydisque.words import (
+from pydisque.dashboard.urls import from_path, to_path
+from pydisque.monitoring.figures import QueueFigures
+from pydisque.monitoring.text import (
     beginning,
     hex_dump,
     is_text,
@@ -37,6 +36,7 @@ from pydisque.words import (
     shown_lines,
     truncate,
 )
+from pydisque.protocol.validation import is_job_id
 
 T = TypeVar("T")
 
@@ -96,7 +96,7 @@ class Pages:
         self._clients = clients
         self._settings = settings
         self._sessions = sessions
-        self._templates = views.environment()
+        self._templates = templating.environment()
         self._notes: OrderedDict[str, str] = OrderedDict()
 
     # What they have in common
@@ -160,7 +160,7 @@ class Pages:
     async def failed(self, request: Request, error: Exception) -> Response:
         """The page for what could not be asked, is not there, or would be too long."""
         if isinstance(error, TooLongError):
-            text = f"It would be longer than {views.size(LARGEST_PAGE)}."
+            text = f"It would be longer than {templating.size(LARGEST_PAGE)}."
             return self.page(
                 request, "message", status=HTTPStatus.INSUFFICIENT_STORAGE, title="Too long",
                 text=text,
@@ -169,7 +169,7 @@ class Pages:
             return self.page(
                 request, "message", status=HTTPStatus.NOT_FOUND, title="Not there", text=str(error)
             )
-        text = f"{shown(truncate(str(error), views.LONGEST_TEXT))}."
+        text = f"{shown(truncate(str(error), templating.LONGEST_TEXT))}."
         return self.page(
             request, "message", status=HTTPStatus.BAD_GATEWAY, title="No answer", text=text
         )
@@ -280,7 +280,7 @@ class Pages:
         )
 
     async def _is_newcomer(self, name: bytes) -> bool:
-        may_be = views.linkable(name) and not self._watch.error
+        may_be = templating.linkable(name) and not self._watch.error
         return may_be and await self._newcomer(name) is not None
 
     async def _newcomer(self, name: bytes) -> QueueFigures | None:

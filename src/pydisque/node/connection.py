@@ -16,11 +16,12 @@ from time import perf_counter
 from typing import cast
 
 from pydisque.errors import DisqueError, MisconfError
-from pydisque.node import arguments, resp, states
-from pydisque.node.backlog import NOTED_FROM
-from pydisque.node.later import INTERNAL_ERROR, Reply
-from pydisque.node.node import Command, Node, Session
-from pydisque.node.resp import OtherProtocolError, ProtocolError, Request, RequestParser
+from pydisque.node import states
+from pydisque.node.state.node import Command, Node, Session
+from pydisque.node.state.output_limits import NOTED_FROM
+from pydisque.node.wire import arguments, resp
+from pydisque.node.wire.deferred_reply import INTERNAL_ERROR, Reply
+from pydisque.node.wire.resp import OtherProtocolError, ProtocolError, Request, RequestParser
 
 logger = logging.getLogger("pydisque.node")
 

@@ -25,19 +25,19 @@ from typing import TYPE_CHECKING, Self
 
 import uvloop
 
-from pydisque.node import listening, users
-from pydisque.node.config import LOG_LEVELS, Config, SettingError
+from pydisque.node.commands.table import commands_for
+from pydisque.node.config import exposure, users
+from pydisque.node.config.parameters import LOG_LEVELS, Config, SettingError
+from pydisque.node.config.sources import data_home, from_keywords
 from pydisque.node.connection import Connection
-from pydisque.node.doorway import Doorway
-from pydisque.node.durable import DurableStore
-from pydisque.node.node import Node
-from pydisque.node.settings import data_home, from_keywords
-from pydisque.node.store import LocalStore, Store
-from pydisque.node.table import commands_for
+from pydisque.node.state.node import Node
+from pydisque.node.store.base import LocalStore, Store
+from pydisque.node.store.durable.store import DurableStore
+from pydisque.node.tls_listener import Doorway
 
 if TYPE_CHECKING:
-    from pydisque.node.health import NodeDoor
-    from pydisque.node.valkey.place import Place
+    from pydisque.node.observability.health import NodeDoor
+    from pydisque.node.store.valkey.url import Place
 
 logger = logging.getLogger("pydisque.node")
 
@@ -106,8 +106,8 @@ class Server:
         self.unixsocket = config["unixsocket"] or None
         self._users = _read_users(config)
         self._given["requirepass"] = _read_password(config)
-        listening.check_protection(Config(**self._given))
-        self._tls = listening.tls_context(config)
+        exposure.check_protection(Config(**self._given))
+        self._tls = exposure.tls_context(config)
         if config["store"] and "durability" not in self._given:
             self._given["durability"] = "none"  # as Valkey's own settings say
             config = Config(**self._given)
@@ -188,7 +188,7 @@ class Server:
     def _open_door(self, config: Config) -> None:
         """Tell from now on how it goes: that may take a while, until its jobs are there."""
         if config["http"]:
-            from pydisque.node.health import NodeDoor  # noqa: PLC0415 - most need no HTTP
+            from pydisque.node.observability.health import NodeDoor  # noqa: PLC0415 - most need no HTTP
 
             door = NodeDoor(config["http"], self._loop)
             door.open()
@@ -211,7 +211,7 @@ class Server:
     async def _listen(
         self, loop: asyncio.AbstractEventLoop, connection: Callable[[], Connection], config: Config
     ) -> None:
-        for host in listening.hosts(config):
+        for host in exposure.hosts(config):
             if self._tls:
                 self._doorways.append(Doorway((host, self.port), self._tls, connection))
                 self.port = self._doorways[-1].port
@@ -388,7 +388,7 @@ class Server:
 
     def _make_room(self) -> None:
         wanted = Config(**self._given).number("maxclients")
-        room = listening.room_for_clients(wanted)
+        room = exposure.room_for_clients(wanted)
         if room < wanted:
             logger.warning(
                 "maxclients is %d, not %d: this process may not open more files", room, wanted
@@ -412,7 +412,7 @@ def _place(config: Config) -> Place | None:
     Raises:
         SettingError: it is named wrongly, or jobs shall be kept in a directory as well.
     """
-    from pydisque.node.valkey.place import parse  # noqa: PLC0415 - most nodes need none of it
+    from pydisque.node.store.valkey.url import parse  # noqa: PLC0415 - most nodes need none of it
 
     if not config["store"]:
         if config.number("replicate") != 1:
@@ -430,7 +430,7 @@ def _place(config: Config) -> Place | None:
 
 async def _open_valkey(place: Place, config: Config, *, patient: bool) -> Store:
     """The store in a Valkey, which is waited for if one is patient."""
-    from pydisque.node.valkey.line import LineLostError  # noqa: PLC0415
+    from pydisque.node.store.valkey.connection import LineLostError  # noqa: PLC0415
 
     told = ""
     while True:
@@ -446,11 +446,11 @@ async def _open_valkey(place: Place, config: Config, *, patient: bool) -> Store:
 
 
 async def _open_valkey_now(place: Place, config: Config) -> Store:
-    from pydisque.node.valkey.store import ValkeyStore  # noqa: PLC0415
+    from pydisque.node.store.valkey.store import ValkeyStore  # noqa: PLC0415
 
     stack = contextlib.AsyncExitStack()
     if not place.hosts:
-        from pydisque.node.valkey.own import own_valkey  # noqa: PLC0415
+        from pydisque.node.store.valkey.embedded import own_valkey  # noqa: PLC0415
 
         place = await stack.enter_async_context(own_valkey(data_home() / "valkey"))
     store = ValkeyStore(

@@ -13,13 +13,13 @@ from http import HTTPStatus
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from pydisque.door import Door, Response, no_metrics
-from pydisque.watching import readable
-from pydisque.worker.tally import Tally
+from pydisque.service.http_server import Door, Response, no_metrics
+from pydisque.service.top_queues import readable
+from pydisque.worker.handlers.stats import Tally
 
 if TYPE_CHECKING:
+    from pydisque.worker.handlers.hooks import WorkerView
     from pydisque.worker.metrics import PrometheusHook
-    from pydisque.worker.worker import Worker
 
 logger = logging.getLogger("pydisque.worker")
 
@@ -54,7 +54,7 @@ _ILL = {
 """Why a worker is not well, by its status."""
 
 
-def report(worker: Worker, now: float) -> tuple[HTTPStatus, dict[str, Any]]:
+def report(worker: WorkerView, now: float) -> tuple[HTTPStatus, dict[str, Any]]:
     """What ``/health`` answers."""
     tally = worker.tally
     status = status_of(tally, now, stopping=worker.stopping)
@@ -74,7 +74,7 @@ def report(worker: Worker, now: float) -> tuple[HTTPStatus, dict[str, Any]]:
     }
 
 
-def prometheus_hook(worker: Worker) -> PrometheusHook | None:
+def prometheus_hook(worker: WorkerView) -> PrometheusHook | None:
     """The worker's hook for figures, added if it has none; None without prometheus_client."""
     try:
         from pydisque.worker.metrics import PrometheusHook  # noqa: PLC0415 - an extra
@@ -90,7 +90,7 @@ def prometheus_hook(worker: Worker) -> PrometheusHook | None:
     return hook
 
 
-def door_of(worker: Worker, listen: str) -> Door:
+def door_of(worker: WorkerView, listen: str) -> Door:
     """The door of a worker, which gets its figures if it has none.
 
     Raises:

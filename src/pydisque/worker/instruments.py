@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter
 
-from pydisque import __version__
-from pydisque.watching import readable
-from pydisque.worker.handler import Drop, Retry
-from pydisque.worker.hooks import Hook
-from pydisque.worker.job import WorkerJob
-from pydisque.worker.tally import together
-from pydisque.worker.verdict import kind_of
+from pydisque._version import __version__
+from pydisque.service.top_queues import readable
+from pydisque.worker.handlers.handler import Drop, Retry
+from pydisque.worker.handlers.hooks import Hook
+from pydisque.worker.handlers.job import WorkerJob
+from pydisque.worker.handlers.policy import kind_of
+from pydisque.worker.handlers.stats import together
 
 if TYPE_CHECKING:
-    from pydisque.worker.worker import Worker
+    from pydisque.worker.handlers.hooks import WorkerView
 
 # The conventions' bounds in seconds, and some for jobs that take longer.
 BOUNDS = (
@@ -49,7 +49,7 @@ class OpenTelemetryMetricsHook(Hook):
 
     def __init__(self, meter_provider: MeterProvider | None = None) -> None:
         """Make the instruments, with this provider or the global one."""
-        self._workers: dict[Worker, list[bytes]] = {}
+        self._workers: dict[WorkerView, list[bytes]] = {}
         meter = get_meter("pydisque", __version__, meter_provider)
         self._seconds = meter.create_histogram(
             "messaging.process.duration",
@@ -74,7 +74,7 @@ class OpenTelemetryMetricsHook(Hook):
                 f"pydisque.worker.{name}", [self._sum(read)], unit, text
             )
 
-    def start(self, worker: Worker) -> None:
+    def start(self, worker: WorkerView) -> None:
         """Tell what this worker does, from now on."""
         self._workers[worker] = list(worker.course().handlers)
 
@@ -105,16 +105,16 @@ class OpenTelemetryMetricsHook(Hook):
         ]
 
     def _sum(
-        self, read: Callable[[Worker], int]
+        self, read: Callable[[WorkerView], int]
     ) -> Callable[[CallbackOptions], Iterable[Observation]]:
         return lambda _: [Observation(sum(map(read, self._workers.copy())), {SYSTEM: "disque"})]
 
 
-def _in_hand(worker: Worker) -> int:
+def _in_hand(worker: WorkerView) -> int:
     return worker.tally.in_hand
 
 
-def _concurrency(worker: Worker) -> int:
+def _concurrency(worker: WorkerView) -> int:
     return worker.concurrency
 
 

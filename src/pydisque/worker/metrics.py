@@ -15,13 +15,13 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pydisque.watching import readable
-from pydisque.worker.hooks import Hook
-from pydisque.worker.job import WorkerJob
-from pydisque.worker.tally import together
+from pydisque.service.top_queues import readable
+from pydisque.worker.handlers.hooks import Hook
+from pydisque.worker.handlers.job import WorkerJob
+from pydisque.worker.handlers.stats import together
 
 if TYPE_CHECKING:
-    from pydisque.worker.worker import Worker
+    from pydisque.worker.handlers.hooks import WorkerView
 
 # Seconds: some jobs are over in a moment, some take an hour.
 BUCKETS = (
@@ -52,7 +52,7 @@ class PrometheusHook(Hook):
             ValueError: The registry has figures of these names already.
         """
         self.registry = CollectorRegistry() if registry is None else registry
-        self._workers: dict[Worker, list[bytes]] = {}
+        self._workers: dict[WorkerView, list[bytes]] = {}
         self._histograms: dict[bytes, Histogram] = {}
         try:
             self._seconds = Histogram(
@@ -70,7 +70,7 @@ class PrometheusHook(Hook):
                 "this registry has a PrometheusHook already: give that one to every worker"
             ) from error
 
-    def start(self, worker: Worker) -> None:
+    def start(self, worker: WorkerView) -> None:
         """Tell what this worker does, from now on."""
         self._workers[worker] = queues = list(worker.course().handlers)
         for queue in queues:
@@ -93,7 +93,7 @@ class PrometheusHook(Hook):
 class _Figures(Collector):
     """Turns the tallies of workers into figures, when somebody asks."""
 
-    def __init__(self, workers: dict[Worker, list[bytes]]) -> None:
+    def __init__(self, workers: dict[WorkerView, list[bytes]]) -> None:
         self._workers = workers
 
     def describe(self) -> list[Metric]:
@@ -106,7 +106,7 @@ class _Figures(Collector):
         return [*_jobs(workers), *_gauges(list(workers))]
 
 
-def _jobs(workers: dict[Worker, list[bytes]]) -> list[Metric]:
+def _jobs(workers: dict[WorkerView, list[bytes]]) -> list[Metric]:
     """Jobs by queue."""
     fetched, jobs = together((worker.tally, queues) for worker, queues in workers.items())
     deliveries = CounterMetricFamily(
@@ -122,7 +122,7 @@ def _jobs(workers: dict[Worker, list[bytes]]) -> list[Metric]:
     return [deliveries, ended]
 
 
-def _gauges(workers: list[Worker]) -> list[Metric]:
+def _gauges(workers: list[WorkerView]) -> list[Metric]:
     tallies = [worker.tally for worker in workers]
     fetches = [tally.last_fetch for tally in tallies if tally.last_fetch is not None]
     last_fetch = time() - (monotonic() - max(fetches)) if fetches else 0.0

@@ -14,16 +14,16 @@ from opentelemetry import context, propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, TracerProvider
 
-from pydisque import __version__
+from pydisque._version import __version__
+from pydisque.service.top_queues import readable
 from pydisque.tracing import traced
-from pydisque.watching import readable
-from pydisque.worker.handler import Dead, Drop, Handler, Retry
-from pydisque.worker.hooks import Hook, judged
-from pydisque.worker.job import WorkerJob, named
-from pydisque.worker.verdict import Bury, RemoteError, kind_of, said_by, text_of, trace_of
+from pydisque.worker.handlers.handler import Dead, Drop, Handler, Retry
+from pydisque.worker.handlers.hooks import Hook, judged
+from pydisque.worker.handlers.job import WorkerJob, named
+from pydisque.worker.handlers.policy import Bury, RemoteError, kind_of, said_by, text_of, trace_of
 
 if TYPE_CHECKING:
-    from pydisque.worker.worker import Worker
+    from pydisque.worker.handlers.hooks import WorkerView
 
 logger = logging.getLogger("pydisque.worker")
 
@@ -55,7 +55,7 @@ class TracingHook(Hook):
         self._current: dict[WorkerJob, _Current] = {}
         self._handlers: dict[bytes, Handler] = {}
 
-    def start(self, worker: Worker) -> None:
+    def start(self, worker: WorkerView) -> None:
         """Note what its handlers allow."""
         self._handlers.update(worker.course().handlers)
 

@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from redis.exceptions import RedisError
 
 from pydisque.dead_letters import queue_for
-from pydisque.worker import executors
-from pydisque.worker.core import Core
-from pydisque.worker.executor import Executor, ExecutorError
-from pydisque.worker.executors import EXECUTORS, ExecutorName
-from pydisque.worker.handler import Backoff, Handler
-from pydisque.worker.hooks import Course, Hook, LogHook, logged_trace
-from pydisque.worker.plan import Plan
+from pydisque.worker.consumer.config import Plan
+from pydisque.worker.consumer.consumer import Core
+from pydisque.worker.executors import selection
+from pydisque.worker.executors.base import Executor, ExecutorError
+from pydisque.worker.executors.selection import EXECUTORS, ExecutorName
+from pydisque.worker.handlers.handler import Backoff, Handler
+from pydisque.worker.handlers.hooks import Course, Hook, LogHook, logged_trace
+from pydisque.worker.handlers.policy import text_of
+from pydisque.worker.handlers.stats import Tally
 from pydisque.worker.signals import on_signals
-from pydisque.worker.tally import Tally
-from pydisque.worker.verdict import text_of
 
 if TYPE_CHECKING:
-    from pydisque.door import Door
+    from pydisque.service.http_server import Door
 
 F = TypeVar("F", bound=Callable[[Any], Any])
 
@@ -334,7 +334,7 @@ class Worker:
             self.grace,
             self.fast_ack,
         )
-        return plan, executors.choose(self.executor, course, self.concurrency)
+        return plan, selection.choose(self.executor, course, self.concurrency)
 
     def _run(
         self,

@@ -16,7 +16,7 @@ from kombu.common import Broadcast
 from kombu.exceptions import OperationalError
 
 from certificates import issue
-from pydisque.adapters.kombu import intake
+from pydisque.adapters.kombu import consumer as intake
 from pydisque.client import Client
 from pydisque.dead_letters import DeadLetter
 from pydisque.node import Server

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 import browsers
 from dashboards import Dashboard
 from pydisque import Client
-from pydisque.dashboard.names import to_path
+from pydisque.dashboard.urls import to_path
 from pydisque.dead_letters import DeadLetter
 from pydisque.node import Server
 from servers import NodeProcess, until

@@ -16,7 +16,7 @@ import uvicorn
 
 from command_line import run
 from dashboards import Dashboard
-from pydisque.dashboard import listening
+from pydisque.dashboard import http_protocol
 from pydisque.node import Server
 from servers import free_port
 
@@ -82,7 +82,7 @@ def test_a_secret_that_was_not_filled_in(monkeypatch, what):
 
 def test_who_asks_for_nothing_is_not_waited_for(monkeypatch):
     """Connections on which nothing comes, or no whole request, are closed; others go on."""
-    monkeypatch.setattr(listening, "FIRST_REQUEST", 0.2)
+    monkeypatch.setattr(http_protocol, "FIRST_REQUEST", 0.2)
 
     async def app(_scope: Any, _receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 204, "headers": []})
@@ -105,7 +105,7 @@ def test_who_asks_for_nothing_is_not_waited_for(monkeypatch):
 
 def test_unread_responses_lock_nobody_out(monkeypatch):
     """A new connection over the limit closes the oldest one whose client does not read."""
-    monkeypatch.setattr(listening, "MOST_CONNECTIONS", 2)
+    monkeypatch.setattr(http_protocol, "MOST_CONNECTIONS", 2)
 
     async def app(_scope: Any, _receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -140,7 +140,7 @@ async def serving(app: Any) -> AsyncIterator[tuple[int, set[Any]]]:
     """Serve an application with the dashboard's protocol; the port and its connections."""
     server = uvicorn.Server(
         uvicorn.Config(
-            app, http=listening.Protocol, lifespan="off", log_config=None,
+            app, http=http_protocol.Protocol, lifespan="off", log_config=None,
             timeout_graceful_shutdown=1,
         )
     )  # fmt: skip

@@ -15,15 +15,15 @@ from starlette.testclient import TestClient
 
 from expositions import values
 from pydisque import Client, dead_letters
-from pydisque.dashboard import actions, guard, jobs, pages
+from pydisque.dashboard import actions, jobs, middleware, pages
 from pydisque.dashboard.app import application
 from pydisque.dashboard.auth import Door
-from pydisque.dashboard.names import to_path
 from pydisque.dashboard.settings import Settings
+from pydisque.dashboard.urls import to_path
 from pydisque.dead_letters import DeadLetter
-from pydisque.envelope import wrap
 from pydisque.node import Server
-from pydisque.replies import JobInfo
+from pydisque.protocol.envelope import wrap
+from pydisque.protocol.replies import JobInfo
 from servers import SCATTERED, Deployment, NodeProcess, free_port, unique, until
 
 kinds = pytest.mark.parametrize(
@@ -700,7 +700,7 @@ PRIVATE = ["/", "/queues", "/queue/q", "/job/x", "/job/x/body", "/dead", "/dead/
 @pytest.fixture
 def impatient(monkeypatch) -> None:
     """A wrong guess takes no time."""
-    monkeypatch.setattr(guard, "SLOW", 0.0)
+    monkeypatch.setattr(middleware, "SLOW", 0.0)
 
 
 @in_memory
@@ -848,7 +848,7 @@ def test_metrics_are_for_those_who_may_look(server):
 @in_memory
 def test_metrics_without_their_extra(server, monkeypatch):
     """What has to be installed is told."""
-    monkeypatch.setitem(sys.modules, "pydisque.survey.metrics", None)
+    monkeypatch.setitem(sys.modules, "pydisque.monitoring.metrics", None)
     with browsing(server.addresses) as browser:
         told = browser.get("/metrics")
     assert (told.status_code, "pydisque[metrics]" in told.text) == (501, True)

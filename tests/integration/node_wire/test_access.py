@@ -14,7 +14,7 @@ from hiredis import ReplyError
 from pydisque.client import Client
 from pydisque.errors import NoPermError
 from pydisque.node import Server
-from pydisque.node.table import command_table
+from pydisque.node.commands.table import command_table
 from servers import until
 from wire import Peer, clients, error, pack
 

@@ -112,7 +112,7 @@ def test_a_monitor_that_does_not_read_is_cut_off(
     peer: Peer, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a monitor leaves unread is bounded; one that falls behind too far loses its line."""
-    monkeypatch.setattr("pydisque.node.node.MONITOR_BACKLOG", 1_000_000)
+    monkeypatch.setattr("pydisque.node.state.node.MONITOR_BACKLOG", 1_000_000)
     assert connect().ask("MONITOR") == b"OK"
     many = pack("ACKJOB", *[b"\0" * 1000] * 60)
 

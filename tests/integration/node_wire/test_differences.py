@@ -268,7 +268,7 @@ def test_row_command_describes_each_once(peer: Peer) -> None:
 
 def test_row_monitors_must_read(node: Server, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A monitor that leaves too much unread is cut off."""
-    monkeypatch.setattr("pydisque.node.node.MONITOR_BACKLOG", 1000)
+    monkeypatch.setattr("pydisque.node.state.node.MONITOR_BACKLOG", 1000)
     with Peer(node.address) as monitor:
         monitor.ask("MONITOR")
         words = [b"\0" * 1000] * 60

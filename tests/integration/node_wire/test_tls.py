@@ -130,7 +130,7 @@ def test_a_node_ends_while_somebody_shakes_hands(secure: Server) -> None:
 
 def test_a_crowd_at_the_door(secure: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those who only connect do not keep the others out: the one that came first has to go."""
-    monkeypatch.setattr("pydisque.node.doorway.CROWD", 1)
+    monkeypatch.setattr("pydisque.node.tls_listener.CROWD", 1)
     with Peer(secure.address) as first, Peer(secure.address) as second:
         assert first.rest() == b""
         assert second.silent()

@@ -15,7 +15,7 @@ from statistics import median
 import pytest
 
 from pydisque.node import Server, connection
-from pydisque.node.resp import RequestParser
+from pydisque.node.wire.resp import RequestParser
 from servers import NodeProcess, until
 from wire import Connect, Peer, clients, error, info, pack
 

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 
 import pytest
 
-import pydisque.node.health
+import pydisque.node.observability.health
 from command_line import started
 from expositions import complaints, fetch, values
 from pydisque import Client
 from pydisque.node import Server
-from pydisque.node.config import SettingError
+from pydisque.node.config.parameters import SettingError
 from servers import ask, free_port, until
 from valkeys import valkey
 
@@ -250,7 +250,7 @@ def test_a_node_whose_valkey_is_gone():
 
 def test_a_node_that_hangs(monkeypatch):
     """When its loop does nothing it is neither well nor alive, and a scrape does not wait."""
-    monkeypatch.setattr(pydisque.node.health, "PATIENCE", 0.05)
+    monkeypatch.setattr(pydisque.node.observability.health, "PATIENCE", 0.05)
     with watched() as node:
         held, go_on = threading.Event(), threading.Event()
         node._loop.call_soon_threadsafe(lambda: (held.set(), go_on.wait()))
@@ -262,7 +262,7 @@ def test_a_node_that_hangs(monkeypatch):
             assert fetch(node.http_address, "/metrics") == (503, f"{reason}\n")
         finally:
             go_on.set()
-        monkeypatch.setattr(pydisque.node.health, "PATIENCE", 10)
+        monkeypatch.setattr(pydisque.node.observability.health, "PATIENCE", 10)
         assert health(node)[0] == 200
 
 

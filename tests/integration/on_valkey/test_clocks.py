@@ -13,8 +13,8 @@ import urllib.request
 
 import pytest
 
-from pydisque.node.valkey import layout
-from pydisque.node.valkey.layout import Layout, slot
+from pydisque.node.store.valkey import keys
+from pydisque.node.store.valkey.keys import Layout, slot
 from servers import free_port, until
 from valkeys import ValkeyProcess, valkey
 from wire import info
@@ -25,7 +25,7 @@ HALF = 8192
 
 def shifted_library(seconds: int) -> str:
     """The functions on a server whose clock is wrong by this."""
-    functions = layout.library()
+    functions = keys.library()
     reads = 'local time = call("TIME")'
     assert functions.count(reads) == 1
     return functions.replace(reads, f"{reads}\n  time[1] = time[1] + {seconds}")
@@ -48,7 +48,7 @@ def cluster(stack) -> list[ValkeyProcess]:
 
 def queue_of(half: int) -> str:
     """A queue that is on the first or on the second primary."""
-    made = Layout("disque", layout.MOST_SHARDS)
+    made = Layout("disque", keys.MOST_SHARDS)
     names = (f"queue{number}" for number in range(1000))
     return next(
         name
@@ -164,7 +164,7 @@ def test_a_replica_whose_clock_differs_is_reported(
 ):
     """The log, INFO and the metrics tell of a replica that is 20 seconds ahead, and when it is
     corrected."""
-    monkeypatch.setattr("pydisque.node.valkey.store.CLOCKS_EVERY", 1)
+    monkeypatch.setattr("pydisque.node.store.valkey.store.CLOCKS_EVERY", 1)
     primary, proxy = wrong_replica
     http = f"127.0.0.1:{free_port()}"
     with caplog.at_level(logging.INFO, "pydisque.node"):

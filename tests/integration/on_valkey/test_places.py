@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from pydisque.node import Server
-from pydisque.node.valkey.layout import VERSION
-from pydisque.node.valkey.line import LineLostError
-from pydisque.node.valkey.system import WrongPlaceError
+from pydisque.node.store.valkey.connection import LineLostError
+from pydisque.node.store.valkey.keys import VERSION
+from pydisque.node.store.valkey.topology import WrongPlaceError
 from servers import unique, until
 from valkeys import valkey
 from wire import info

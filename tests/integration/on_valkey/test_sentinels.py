@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pydisque.node import Server
-from pydisque.node.valkey.line import LineLostError
+from pydisque.node.store.valkey.connection import LineLostError
 from valkeys import BINARY, ValkeyProcess, valkey
 from wire import info
 

@@ -12,8 +12,8 @@ import pytest
 
 from certificates import issue
 from pydisque.node import Server
-from pydisque.node.valkey.line import LineLostError
-from pydisque.node.valkey.system import WrongPlaceError
+from pydisque.node.store.valkey.connection import LineLostError
+from pydisque.node.store.valkey.topology import WrongPlaceError
 from servers import free_port
 from valkeys import ValkeyProcess
 

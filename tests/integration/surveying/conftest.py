@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from pydisque import Client
-from pydisque.survey import Survey
+from pydisque.monitoring.monitor import Survey
 from servers import Deployment
 
 kinds = pytest.mark.parametrize(

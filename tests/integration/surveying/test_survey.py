@@ -8,7 +8,8 @@ import pytest
 
 from pydisque import Client
 from pydisque.errors import DisqueError, UnreachableError
-from pydisque.survey import JobList, Survey, find_job
+from pydisque.monitoring.jobs import JobList, find_job
+from pydisque.monitoring.monitor import Survey
 from servers import Server, free_port, unique
 
 from .conftest import kinds
@@ -147,7 +148,9 @@ async def test_a_list_that_cannot_be_had():
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(probe.client, "qscan", refused)
-            patch.setattr("pydisque.survey.survey.BUSIEST", 0)  # so that it is not asked for anyhow
+            patch.setattr(
+                "pydisque.monitoring.monitor.BUSIEST", 0
+            )  # so that it is not asked for anyhow
             await survey.look()
         assert b"q" in survey.queues
         client.execute_command("DEBUG", "FLUSHALL")

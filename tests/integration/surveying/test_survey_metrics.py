@@ -6,9 +6,9 @@ import pytest
 
 from expositions import complaints, values
 from pydisque import Client
+from pydisque.monitoring.metrics import SurveyMetrics
+from pydisque.monitoring.monitor import Survey
 from pydisque.node import Server
-from pydisque.survey import Survey
-from pydisque.survey.metrics import SurveyMetrics
 from servers import ask, unique
 
 from .conftest import kinds

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from pydisque.worker.answers import Answers
+from pydisque.worker.consumer.acknowledger import Answers
 from servers import until
 
 from .conftest import gone, letters

@@ -14,8 +14,9 @@ import pytest
 
 from pydisque.client import Client
 from pydisque.node import Server
-from pydisque.worker import Backoff, Hook, Retry, Worker, processes
-from pydisque.worker.executor import ExecutorError
+from pydisque.worker import Backoff, Hook, Retry, Worker
+from pydisque.worker.executors import processes
+from pydisque.worker.executors.base import ExecutorError
 from servers import until
 
 from . import handlers

@@ -6,9 +6,9 @@ from time import monotonic
 
 import pytest
 
-from pydisque.adapters.kombu.intake import UNLIMITED, Bell, Box, Prefetch
-from pydisque.worker.executor import StaleError
-from pydisque.worker.job import WorkerJob
+from pydisque.adapters.kombu.consumer import UNLIMITED, Bell, Box, Prefetch
+from pydisque.worker.executors.base import StaleError
+from pydisque.worker.handlers.job import WorkerJob
 
 
 @pytest.fixture

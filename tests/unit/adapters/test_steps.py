@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pydisque.adapters.steps import Steps
+from pydisque.adapters.priorities import Steps
 
 
 def test_without_steps_a_queue_is_alone():

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 from kombu import Connection
 
-from pydisque.adapters.kombu.intake import Bell
+from pydisque.adapters.kombu.consumer import Bell
 from pydisque.adapters.kombu.transport import Transport
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pydisque.adapters.kombu.wire import (
+from pydisque.adapters.kombu.messages import (
     YEAR,
     Options,
     decode,

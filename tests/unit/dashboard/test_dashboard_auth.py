@@ -8,7 +8,7 @@ import pytest
 
 from pydisque.dashboard import auth
 from pydisque.dashboard.auth import Door, Sessions
-from pydisque.hosts import host_is_ours
+from pydisque.service.hosts import host_is_ours
 
 
 def basic(text: str) -> str:

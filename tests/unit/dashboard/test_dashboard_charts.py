@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pydisque.dashboard import charts
-from pydisque.survey import Sample
+from pydisque.monitoring.figures import Sample
 
 
 @pytest.mark.parametrize(

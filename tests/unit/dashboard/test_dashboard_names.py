@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydisque.dashboard.names import from_path, to_path
+from pydisque.dashboard.urls import from_path, to_path
 
 
 @given(st.binary())

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pydisque.errors import DisqueError
-from pydisque.node import arguments
-from pydisque.node.arguments import Add, Get
+from pydisque.node.wire import arguments
+from pydisque.node.wire.arguments import Add, Get
 
 NOT_A_NUMBER = "value is not an integer or out of range"
 

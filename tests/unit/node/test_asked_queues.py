@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydisque.node.asked_queues import LONGEST_NAME, MOST_NAMES, AskedQueues
+from pydisque.node.state.asked_queues import LONGEST_NAME, MOST_NAMES, AskedQueues
 
 
 def test_asked_queue_is_an_empty_queue() -> None:

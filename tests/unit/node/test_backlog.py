@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pydisque.node.backlog import Backlog
-from pydisque.node.config import Config
+from pydisque.node.config.parameters import Config
+from pydisque.node.state.output_limits import Backlog
 
 
 class Client:

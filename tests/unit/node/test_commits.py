@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pydisque.node.commits import Commits
+from pydisque.node.state.group_commit import Commits
 
 
 class Store:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pydisque.errors import DisqueError
-from pydisque.node.config import PARAMETERS, Config, glob
+from pydisque.node.config.parameters import PARAMETERS, Config, glob
 
 
 def test_what_is_given_stands_over_the_defaults() -> None:

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydisque.node.dump import Head, LineError, lines, moment, parse
-from pydisque.node.job import ACTIVE, Job
-from pydisque.node.queue import Queue
-from pydisque.node.records import FURTHEST
-from pydisque.node.replay import Replay
-from pydisque.node.sense import LATEST
+from pydisque.node.engine.job import ACTIVE, Job
+from pydisque.node.engine.queue import Queue
+from pydisque.node.store.dump.line_format import Head, LineError, lines, moment, parse
+from pydisque.node.store.dump.validation import LATEST
+from pydisque.node.store.durable.records import FURTHEST
+from pydisque.node.store.durable.recovery import Replay
 
 ID = b"D-72821d12-VhDNIQKLrK1GoJ8Tfo9u8wUa-05a1"
 JOB = {"type": "job", "id": ID.decode(), "queue": "q", "body": "b", "ctime": 1, "etime": 2}

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from pydisque.node import store
-from pydisque.node.durable import DurableStore
+from pydisque.node.store import base
+from pydisque.node.store.durable.store import DurableStore
 
 NOON = 1_800_000_000_000
 HOUR = 3_600_000
@@ -37,7 +37,7 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     def start(wall: int) -> DurableStore:
         end()
         clock = SimpleNamespace(time_ns=lambda: wall * 1_000_000, monotonic_ns=lambda: 0)
-        monkeypatch.setattr(store, "time", clock)
+        monkeypatch.setattr(base, "time", clock)
         now.append(DurableStore(str(tmp_path), reports.put))
         return now[0]
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from engines import NODE_ID, START, figures, later, new_engine, shown
 from pydisque.errors import BadIDError, MaxLenError, NoJobError, PausedError, TooLateError
-from pydisque.node.engine import JOB_OVERHEAD, PLACES, QUEUE_OVERHEAD, Engine
-from pydisque.node.job import LONGEST, ttl_field
+from pydisque.node.engine.engine import JOB_OVERHEAD, PLACES, QUEUE_OVERHEAD, Engine
+from pydisque.node.engine.job import LONGEST, ttl_field
 
 UNKNOWN = b"D-zzzzzzzz-************************-zzzz"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pydisque.node import homes
-from pydisque.node.homes import Homes
+from pydisque.node.store.durable import compaction
+from pydisque.node.store.durable.compaction import Homes
 
 
 def test_records_go_oldest_first() -> None:
@@ -26,7 +26,7 @@ def test_records_go_oldest_first() -> None:
 
 def test_when_a_clean_up_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is at home in the oldest record moves on once more than half of all is dead weight."""
-    monkeypatch.setattr(homes, "SLACK", 10)
+    monkeypatch.setattr(compaction, "SLACK", 10)
     some = Homes()
     assert some.crowded() == 0
     some.add(7, 100, 2)

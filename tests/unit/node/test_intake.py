@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydisque.node import dump
-from pydisque.node.intake import Count, DumpError, Intake
-from pydisque.node.records import LARGE
-from pydisque.node.replay import Replay
+from pydisque.node.store.dump import line_format
+from pydisque.node.store.dump.loader import Count, DumpError, Intake
+from pydisque.node.store.durable.records import LARGE
+from pydisque.node.store.durable.recovery import Replay
 
 NOW = 1_700_000_000_000
 HEAD = {"type": "pydisque-dump", "version": 1}
@@ -118,6 +118,6 @@ def test_dump_load_dump():
     """What was loaded is dumped as it was, line for line, in the same order."""
     first, second = Replay(), Replay()
     take(first, lines(HEAD, job(2, 5), queue("z", jobs_in=1), job(1, 4), queue("a", jobs_out=1)))
-    told = list(dump.lines(first, b"n" * 40))
+    told = list(line_format.lines(first, b"n" * 40))
     take(second, told)
-    assert list(dump.lines(second, b""))[1:] == told[1:]
+    assert list(line_format.lines(second, b""))[1:] == told[1:]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pydisque.errors import NoJobError
-from pydisque.node import resp
-from pydisque.node.later import INTERNAL_ERROR, Later, Reply, combined, joined, shaped
+from pydisque.node.store.deferred import Later, combined, joined
+from pydisque.node.wire import resp
+from pydisque.node.wire.deferred_reply import INTERNAL_ERROR, Reply, shaped
 
 
 def test_an_answer_that_is_there() -> None:

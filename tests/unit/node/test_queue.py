@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydisque.node.job import Job
-from pydisque.node.queue import Queue
+from pydisque.node.engine.job import Job
+from pydisque.node.engine.queue import Queue
 
 
 def job(ctime: int) -> Job:

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydisque.node.job import ACTIVE, QUEUED, Job
-from pydisque.node.queue import Queue
-from pydisque.node.records import FURTHEST, DamagedError, contents, pack, unpack
+from pydisque.node.engine.job import ACTIVE, QUEUED, Job
+from pydisque.node.engine.queue import Queue
+from pydisque.node.store.durable.records import FURTHEST, DamagedError, contents, pack, unpack
 
 TIMES = st.integers(0, 2**70)
 LONGS = st.integers(0, 2**63 - 1)

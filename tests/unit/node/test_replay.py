@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pydisque.node.queue import Queue
-from pydisque.node.records import pack
-from pydisque.node.replay import Replay
+from pydisque.node.engine.queue import Queue
+from pydisque.node.store.durable.records import pack
+from pydisque.node.store.durable.recovery import Replay
 
 
 def test_a_queue_leaves_its_old_home():

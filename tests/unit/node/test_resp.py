@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pydisque.node import resp
-from pydisque.node.resp import (
+from pydisque.node.wire import resp
+from pydisque.node.wire.resp import (
     OtherProtocolError,
     ProtocolError,
     RequestParser,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pydisque.node.seldom import Seldom
+from pydisque.service.log_limit import Seldom
 
 
 def test_a_line_a_second(caplog: pytest.LogCaptureFixture) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pydisque.node.config import PARAMETERS, SettingError
-from pydisque.node.settings import STARTABLE, from_keywords, gather, unknown_variables
+from pydisque.node.config.parameters import PARAMETERS, SettingError
+from pydisque.node.config.sources import STARTABLE, from_keywords, gather, unknown_variables
 
 
 @pytest.fixture

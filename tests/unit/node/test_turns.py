@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from pydisque.node import turns
-from pydisque.node.turns import Turns
+from pydisque.node.state import turns
+from pydisque.node.state.turns import Turns
 
 
 class Clock:

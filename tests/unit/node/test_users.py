@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pydisque.node import users
-from pydisque.node.users import Refusals, User, Users, digest, load, read_password
+from pydisque.node.config import users
+from pydisque.node.config.users import Refusals, User, Users, digest, load, read_password
 
 
 def test_who_is_found() -> None:

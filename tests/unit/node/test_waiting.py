@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydisque.node.waiting import Waiting
+from pydisque.node.store.wait_queue import Waiting
 
 
 def test_first_come_first_served() -> None:

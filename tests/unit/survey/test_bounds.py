@@ -8,30 +8,31 @@ import pytest
 
 from fake_node import FakeNode, bulk
 from pydisque import Client
-from pydisque.cli.top.model import Scene
-from pydisque.dashboard import watch
+from pydisque.cli.top.state import Scene
+from pydisque.dashboard import poller
+from pydisque.monitoring import state_counts
+from pydisque.monitoring.figures import MAX_GONE_NODES, QueueFigures
+from pydisque.monitoring.jobs import JobList
+from pydisque.monitoring.metrics import SurveyMetrics
+from pydisque.monitoring.monitor import MAX_NODES, Survey
+from pydisque.monitoring.state_counts import Census
 from pydisque.node import Server
-from pydisque.replies import JobInfo, QueueStats
-from pydisque.survey import JobList, Survey, census
-from pydisque.survey.census import Census
-from pydisque.survey.figures import MAX_GONE_NODES, QueueFigures
-from pydisque.survey.metrics import SurveyMetrics
-from pydisque.survey.survey import MAX_NODES
+from pydisque.protocol.replies import JobInfo, QueueStats
 
 NEW = 300
 """Queues that are new with each look."""
 ROOM = 500
 """Queues that the survey keeps."""
 LOOKS = 12
-OURS = "pydisque.survey.", "pydisque.watching"
+OURS = "pydisque.monitoring.", "pydisque.service.top_queues"
 
 
 @pytest.fixture
 async def survey(node: Server, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Survey]:
     """One that asks for fewer queues than come."""
-    monkeypatch.setattr("pydisque.survey.survey.FIRST", 200)
-    monkeypatch.setattr("pydisque.survey.survey.PAGE", 50)
-    monkeypatch.setattr("pydisque.survey.survey.BUSIEST", 20)
+    monkeypatch.setattr("pydisque.monitoring.monitor.FIRST", 200)
+    monkeypatch.setattr("pydisque.monitoring.monitor.PAGE", 50)
+    monkeypatch.setattr("pydisque.monitoring.monitor.BUSIEST", 20)
     survey = Survey([node.address], budget=200, room=ROOM)
     yield survey
     await survey.aclose()
@@ -52,7 +53,7 @@ def tables(value: object, path: str = "") -> dict[str, int]:
         if isinstance(each, (dict, set, list, tuple, frozenset)):
             found[where] = len(each)
         elif hasattr(each, "__dict__") and type(each).__module__.startswith(
-            ("pydisque.survey.", "pydisque.watching")
+            ("pydisque.monitoring.", "pydisque.service.top_queues")
         ):
             found |= {} if name == "_survey" else tables(each, where)
     return found
@@ -128,7 +129,7 @@ def job(name: bytes) -> JobInfo:
 
 def test_jobs_are_counted_by_so_many_queues(monkeypatch):
     """Those of the queues that are kept are; of others beyond a limit there is a sum."""
-    monkeypatch.setattr(census, "MAX_QUEUES", 10)
+    monkeypatch.setattr(state_counts, "MAX_QUEUES", 10)
     counted = Census()
     names = [b"%d" % n for n in range(100)]
     assert counted.take(0, [job(name) for name in names * 2], b"", 1.0, {b"77", b"99"})
@@ -171,12 +172,12 @@ async def test_a_list_of_jobs_forgets_nodes_that_are_gone(client, survey):
 
 async def test_what_browsers_watch(node):
     """The dashboard's table of queues on somebody's page is bounded while nobody is looked at."""
-    watching = watch.Watch([node.address])
+    watching = poller.Watch([node.address])
     watching._looked.set()
-    for n in range(3 * watch.MOST_WATCHED):
+    for n in range(3 * poller.MOST_WATCHED):
         await watching.attend([b"%d" % n])
-    assert list(watching._wanted)[-1] == b"%d" % (3 * watch.MOST_WATCHED - 1)
-    assert len(watching._wanted) == watch.MOST_WATCHED
+    assert list(watching._wanted)[-1] == b"%d" % (3 * poller.MOST_WATCHED - 1)
+    assert len(watching._wanted) == poller.MOST_WATCHED
     await watching.survey.aclose()
 
 

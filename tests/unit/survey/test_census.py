@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pydisque.replies import JobInfo
-from pydisque.survey.census import LARGEST, LIGHT, SMALLEST, Census
+from pydisque.monitoring.state_counts import LARGEST, LIGHT, SMALLEST, Census
+from pydisque.protocol.replies import JobInfo
 
 NOW = 1_000_000.0
 

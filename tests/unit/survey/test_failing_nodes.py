@@ -9,8 +9,8 @@ import pytest
 
 from fake_node import FakeNode, array, bulk, job_info, on_wire, queue_stats
 from pydisque.errors import UnreachableError
-from pydisque.survey import JobList, Survey, find_job
-from pydisque.survey.survey import LONGEST_ADDRESS, NO_ADDRESS
+from pydisque.monitoring.jobs import JobList, find_job
+from pydisque.monitoring.monitor import LONGEST_ADDRESS, NO_ADDRESS, Survey
 
 ID = b"D-0f3e2c18-000000000000000000000001-05a1"
 NOTHING = array(bulk(b"0"), array())

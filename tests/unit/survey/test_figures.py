@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pydisque.replies import QueueStats
-from pydisque.survey.figures import QueueFigures, Sample, total
+from pydisque.monitoring.figures import QueueFigures, Sample, total
+from pydisque.protocol.replies import QueueStats
 
 
 def stats(**told: object) -> QueueStats:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 
 from pydisque import Client
+from pydisque.monitoring.monitor import Survey
 from pydisque.node import Server
-from pydisque.survey import Survey
 
 
 async def test_a_survey_is_complete_once_every_queue_was_asked_for(monkeypatch):
     """And no sooner: while some are only known by name, it is not."""
-    monkeypatch.setattr("pydisque.survey.survey.PAGE", 2)
+    monkeypatch.setattr("pydisque.monitoring.monitor.PAGE", 2)
     with Server() as node, Client(node.address) as client:
         for at in range(10):
             client.add_job(f"q{at}", "x")

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from pydisque import Client
+from pydisque.monitoring.jobs import JobList
+from pydisque.monitoring.monitor import Survey
 from pydisque.node import Server
-from pydisque.survey import JobList, Survey
 
 HEAVY = b"x" * 1_000_000
 LOOKING = 20_000
@@ -70,7 +71,7 @@ async def test_the_time_of_queued_jobs_goes_on(client, survey, monkeypatch):
     for passed in (50, 0):  # 0: a thousand seconds later they were asked for anew
         now = time.monotonic() + (passed or 1000)
         monkeypatch.setattr(
-            "pydisque.survey.jobs.time", SimpleNamespace(monotonic=lambda now=now: now)
+            "pydisque.monitoring.jobs.time", SimpleNamespace(monotonic=lambda now=now: now)
         )
         await jobs.look()
         [job] = jobs.jobs

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import count
 from typing import Any
 
-from pydisque.worker.handler import Backoff, Handler
-from pydisque.worker.job import WorkerJob
+from pydisque.worker.handlers.handler import Backoff, Handler
+from pydisque.worker.handlers.job import WorkerJob
 
 _numbers = count()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydisque.worker.appetite import Appetite
+from pydisque.worker.consumer.prefetch import Appetite
 
 
 def test_at_first_only_what_can_run():

@@ -15,11 +15,11 @@ from collections.abc import Iterator
 
 import pytest
 
-import pydisque.door
-from pydisque.door import Door, parse_listen
+import pydisque.service.http_server
+from pydisque.service.http_server import Door, parse_listen
 from pydisque.worker import Worker
+from pydisque.worker.handlers.stats import Tally
 from pydisque.worker.health import door_of, report, status_of
-from pydisque.worker.tally import Tally
 from servers import until
 
 NOW = 1000.0
@@ -242,19 +242,21 @@ def test_silent_connections_make_room(door):
     """However many connections send nothing, a probe is answered at once."""
     threads = threading.active_count()
     with contextlib.ExitStack() as stack:
-        for _ in range(3 * pydisque.door.MOST):
+        for _ in range(3 * pydisque.service.http_server.MOST):
             stack.enter_context(connected(door))
         started = time.monotonic()
         for _ in range(10):
             assert ask(door, "/health")[0].status == 200
-        assert time.monotonic() - started < pydisque.door.CLIENT_TIMEOUT / 2
+        assert time.monotonic() - started < pydisque.service.http_server.CLIENT_TIMEOUT / 2
         assert threading.active_count() == threads
 
 
 def test_slow_requests_make_room(door):
     """Connections that send a request byte by byte, or read no response, hold up no probe."""
     with contextlib.ExitStack() as stack:
-        slow = [stack.enter_context(connected(door)) for _ in range(pydisque.door.MOST)]
+        slow = [
+            stack.enter_context(connected(door)) for _ in range(pydisque.service.http_server.MOST)
+        ]
         for sock in slow[::2]:
             sock.sendall(b"GET /metrics HTTP/1.1\r\nX: ")
         for sock in slow[1::2]:
@@ -265,7 +267,7 @@ def test_slow_requests_make_room(door):
 
 def test_request_has_a_time_limit(door, monkeypatch):
     """A connection whose request does not end in time is closed, also if it sends on and on."""
-    monkeypatch.setattr(pydisque.door, "CLIENT_TIMEOUT", 0.3)
+    monkeypatch.setattr(pydisque.service.http_server, "CLIENT_TIMEOUT", 0.3)
     with connected(door) as sock:
         sock.sendall(b"GET /health HTTP/1.1\r\n")
         sock.settimeout(0.02)

@@ -8,10 +8,10 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from pydisque.worker import Retry, Worker
-from pydisque.worker.hooks import Course
+from pydisque.worker.handlers.hooks import Course
+from pydisque.worker.handlers.policy import RemoteError
+from pydisque.worker.handlers.stats import OUTCOMES
 from pydisque.worker.instruments import BOUNDS, OpenTelemetryMetricsHook
-from pydisque.worker.tally import OUTCOMES
-from pydisque.worker.verdict import RemoteError
 
 from .jobs import a_handler, a_job
 

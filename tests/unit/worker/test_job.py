@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from pydisque.envelope import EARLIER, MARK, wrap
-from pydisque.worker.job import MOST_ATTEMPTS
+from pydisque.protocol.envelope import EARLIER, MARK, wrap
+from pydisque.worker.handlers.job import MOST_ATTEMPTS
 
 from .jobs import a_job
 

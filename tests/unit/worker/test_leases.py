@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydisque.worker.leases import AGAIN, FIRST, SHORTEST, Leases
+from pydisque.worker.consumer.leases import AGAIN, FIRST, SHORTEST, Leases
 
 from .jobs import a_job
 

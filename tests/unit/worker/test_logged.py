@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from pydisque.logs import JSONFormatter
+from pydisque.service.log_format import JSONFormatter
 from pydisque.worker import Drop, Hook
-from pydisque.worker.hooks import Course, LogHook
-from pydisque.worker.job import WorkerJob
+from pydisque.worker.handlers.hooks import Course, LogHook
+from pydisque.worker.handlers.job import WorkerJob
 
 from .jobs import a_handler, a_job
 

@@ -8,9 +8,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from pydisque.worker import Worker
-from pydisque.worker.hooks import Course
+from pydisque.worker.handlers.hooks import Course
+from pydisque.worker.handlers.stats import OUTCOMES
 from pydisque.worker.metrics import PrometheusHook
-from pydisque.worker.tally import OUTCOMES
 
 from .jobs import a_handler, a_job
 

@@ -12,8 +12,8 @@ from unittest.mock import AsyncMock, MagicMock, Mock
 import pytest
 
 from pydisque.worker import Worker
-from pydisque.worker.loops import JobLoop
-from pydisque.worker.returned import is_coroutine_function, is_generator_function
+from pydisque.worker.executors.loops import JobLoop
+from pydisque.worker.handlers.return_values import is_coroutine_function, is_generator_function
 
 from .jobs import a_handler
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from pydisque.dead_letters import DeadLetter
-from pydisque.envelope import EARLIER, unwrap
-from pydisque.worker.handler import Handler
-from pydisque.worker.job import WorkerJob
-from pydisque.worker.settle import Settlement, settle
-from pydisque.worker.verdict import Ack, Again, Bury
+from pydisque.protocol.envelope import EARLIER, unwrap
+from pydisque.worker.handlers.handler import Handler
+from pydisque.worker.handlers.job import WorkerJob
+from pydisque.worker.handlers.outcomes import Settlement, settle
+from pydisque.worker.handlers.policy import Ack, Again, Bury
 
 from .jobs import a_handler, a_job
 

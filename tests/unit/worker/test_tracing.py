@@ -12,11 +12,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from pydisque.envelope import unwrap
+from pydisque.protocol.envelope import unwrap
 from pydisque.worker import Dead, Drop, Hook, Retry, Worker
-from pydisque.worker.hooks import Course
+from pydisque.worker.handlers.hooks import Course
+from pydisque.worker.handlers.policy import RemoteError
 from pydisque.worker.tracing import TracingHook, traced
-from pydisque.worker.verdict import RemoteError
 
 from .jobs import a_handler, a_job
 

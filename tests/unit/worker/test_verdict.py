@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from pydisque.worker.handler import Backoff, Dead, Drop, Retry
-from pydisque.worker.hooks import judged
-from pydisque.worker.verdict import (
+from pydisque.worker.handlers.handler import Backoff, Dead, Drop, Retry
+from pydisque.worker.handlers.hooks import judged
+from pydisque.worker.handlers.policy import (
     LONGEST_PAUSE,
     LONGEST_TEXT,
     LONGEST_TRACEBACK,

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from pydisque.adapters.django.api import Backend, TaskResult, TaskResultStatus, signals
 from pydisque.adapters.django.call import Call, Options, job_options
-from pydisque.client import Client
+from pydisque.client.client import Client
 from pydisque.dead_letters import encoded
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from math import ceil
 from typing import Any
 
-from pydisque.adapters.steps import Steps
+from pydisque.adapters.priorities import Steps
 
 YEAR = 365 * 86400
 

@@ -28,12 +28,12 @@ from pydisque.adapters.django.api import (
 from pydisque.adapters.django.backend import DisqueBackend
 from pydisque.adapters.django.call import Call
 from pydisque.dead_letters import encoded
-from pydisque.worker.executor import Executor
-from pydisque.worker.handler import Dead, Drop, Retry
-from pydisque.worker.job import WorkerJob
-from pydisque.worker.loops import here
-from pydisque.worker.plan import Plan
-from pydisque.worker.verdict import trace_of
+from pydisque.worker.consumer.config import Plan
+from pydisque.worker.executors.base import Executor
+from pydisque.worker.executors.loops import here
+from pydisque.worker.handlers.handler import Dead, Drop, Retry
+from pydisque.worker.handlers.job import WorkerJob
+from pydisque.worker.handlers.policy import trace_of
 from pydisque.worker.worker import Worker
 
 

@@ -17,8 +17,8 @@ from uuid import uuid4
 from kombu.transport.virtual.exchange import TopicExchange
 from redis.exceptions import RedisError
 
-from pydisque.adapters.kombu.wire import YEAR
-from pydisque.client import Client
+from pydisque.adapters.kombu.messages import YEAR
+from pydisque.client.client import Client
 
 logger = logging.getLogger("pydisque.adapters.kombu")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from kombu.common import Broadcast
 
-from pydisque.adapters.kombu.wire import nodes_of_connection
+from pydisque.adapters.kombu.messages import nodes_of_connection
 
 
 def configured(nodes: Sequence[str], exchange: str) -> list[Any]:

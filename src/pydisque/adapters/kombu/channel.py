@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import time
+from abc import abstractmethod
 from datetime import UTC, datetime
 from queue import Empty
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from amqp.exceptions import ChannelError
 from kombu.entity import TRANSIENT_DELIVERY_MODE as TRANSIENT
@@ -19,8 +20,9 @@ from kombu.transport.base import to_rabbitmq_queue_arguments
 
 from pydisque.adapters.kombu.bindings import Binding, Bindings, BindingsError
 from pydisque.adapters.kombu.celery_apps import configured, in_a_task, is_task
-from pydisque.adapters.kombu.intake import Intake
-from pydisque.adapters.kombu.wire import (
+from pydisque.adapters.kombu.consumer import Engine, Intake
+from pydisque.adapters.kombu.messages import (
+    Options,
     decode,
     encode,
     growing,
@@ -29,17 +31,14 @@ from pydisque.adapters.kombu.wire import (
     priority_of,
     requeues_too_often,
 )
-from pydisque.adapters.steps import Steps
-from pydisque.client import ReceivedJob
+from pydisque.adapters.priorities import Steps
+from pydisque.client.client import Client, ReceivedJob
 from pydisque.dead_letters import DeadLetter, queue_for
 from pydisque.errors import PausedError
-from pydisque.worker.handler import Dead, Retry
-from pydisque.worker.job import WorkerJob
-from pydisque.worker.verdict import text_of, trace_of
+from pydisque.worker.handlers.handler import Dead, Retry
+from pydisque.worker.handlers.job import WorkerJob
+from pydisque.worker.handlers.policy import text_of, trace_of
 from pydisque.worker.worker import MONTH
-
-if TYPE_CHECKING:
-    from pydisque.adapters.kombu.transport import Transport
 
 logger = logging.getLogger("pydisque.adapters.kombu")
 
@@ -102,17 +101,46 @@ class QoS:
             self._channel.answer(job, outcome)
 
 
+class ChannelHost(Protocol):
+    """What a channel uses of the transport that it belongs to."""
+
+    disque: Client
+    options: Options
+    nodes: list[str]
+    bindings: Bindings
+    steps: dict[str, Steps]
+    passing: dict[str, int | None]
+    configured: set[str]
+    dropping: set[str]
+
+    @property
+    @abstractmethod
+    def is_ours(self) -> bool:
+        """Whether this process made it."""
+
+    @property
+    @abstractmethod
+    def engine(self) -> Engine:
+        """What fetches for all channels."""
+
+    def keep_recorded(self) -> None:
+        """Record the bindings of this process again and again."""
+
+    def drain_events(self, connection: Any, timeout: float | None = None) -> None:
+        """Deliver the next message."""
+
+
 _Base: Any = virtual.Channel  # kombu says little of its types
 
 
 class Channel(_Base):
     """What a producer or a consumer talks to."""
 
-    connection: Transport
+    connection: ChannelHost
     QoS = QoS
     supports_fanout = True
 
-    def __init__(self, connection: Transport, **kwargs: Any) -> None:
+    def __init__(self, connection: ChannelHost, **kwargs: Any) -> None:
         """Make one of a transport's channels."""
         super().__init__(connection, **kwargs)
         self.client = connection.disque

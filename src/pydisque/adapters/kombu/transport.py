@@ -17,13 +17,13 @@ from kombu.transport import virtual
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from pydisque import __version__
+from pydisque._version import __version__
 from pydisque.adapters.kombu.bindings import REPEAT, Bindings
 from pydisque.adapters.kombu.channel import Channel
-from pydisque.adapters.kombu.intake import Engine
-from pydisque.adapters.kombu.wire import DEFAULT_PORT, Options, nodes_of_connection, safe_url
-from pydisque.adapters.steps import Steps
-from pydisque.client import Client
+from pydisque.adapters.kombu.consumer import Engine
+from pydisque.adapters.kombu.messages import DEFAULT_PORT, Options, nodes_of_connection, safe_url
+from pydisque.adapters.priorities import Steps
+from pydisque.client.client import Client
 
 _Base: Any = virtual.Transport  # kombu says little of its types
 

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pydisque.cli.bodies import print_json, text_or_base64
-from pydisque.cli.common import EXIT_CODES, SILENT, errors_told, to_ask
-from pydisque.cli.parameters import Seconds, as_json
-from pydisque.cli.tables import Table
-from pydisque.cli.top.sorts import SORTS
+from pydisque.cli.options.nodes import EXIT_CODES, SILENT, errors_told, to_ask
+from pydisque.cli.options.parameters import Seconds, as_json
+from pydisque.cli.output.formatting import print_json, text_or_base64
+from pydisque.cli.output.tables import Table
+from pydisque.cli.top.sort_keys import SORTS
 
 if TYPE_CHECKING:
-    from pydisque.cli.top.model import State
-    from pydisque.survey import QueueFigures
+    from pydisque.cli.top.state import State
+    from pydisque.monitoring.figures import QueueFigures
 
 # Seconds from the first look of --once to the second, of which its rates are; and from the end of
 # the first one, which may take long.
@@ -70,8 +70,8 @@ def top(
       pydisque top --sort in --filter "mail-*"
       pydisque top --once --json | jq -r 'select(.blocked == 0) | .name'
     """  # noqa: D301
-    from pydisque.cli.top import live, terminal  # noqa: PLC0415
-    from pydisque.cli.top.model import State  # noqa: PLC0415
+    from pydisque.cli.top import app, terminal  # noqa: PLC0415
+    from pydisque.cli.top.state import State  # noqa: PLC0415
 
     logging.getLogger("pydisque").addHandler(SILENT)
     state = State(sort=sort, pattern=pattern)
@@ -79,7 +79,7 @@ def top(
         if once or as_json or not terminal.is_there():
             queues = asyncio.run(_seen(nodes, state, limit))
         else:
-            asyncio.run(live.watch(nodes, state, interval))
+            asyncio.run(app.watch(nodes, state, interval))
             return
     if as_json:
         print_json(map(_as_dict, queues[:limit]))
@@ -93,8 +93,8 @@ def top(
 
 async def _seen(nodes: tuple[str, ...], state: State, limit: int) -> list[QueueFigures]:
     """The queues that are wanted, in their order; all were looked at, and those told of twice."""
-    from pydisque.cli.top.model import Scene, chosen_queues  # noqa: PLC0415
-    from pydisque.survey import Survey  # noqa: PLC0415
+    from pydisque.cli.top.state import Scene, chosen_queues  # noqa: PLC0415
+    from pydisque.monitoring.monitor import Survey  # noqa: PLC0415
 
     survey, started = Survey(nodes, room=sys.maxsize), time.monotonic()  # to choose among all
     try:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
-from pydisque.cli.bodies import in_a_line
-from pydisque.cli.common import shown
-from pydisque.cli.tables import duration
-from pydisque.nodes import AVOID
-from pydisque.replies import JobInfo
-from pydisque.survey import NodeFigures, QueueFigures
+from pydisque.cli.options.nodes import shown
+from pydisque.cli.output.formatting import in_a_line
+from pydisque.cli.output.tables import duration
+from pydisque.client.nodes import AVOID
+from pydisque.monitoring.figures import NodeFigures, QueueFigures
+from pydisque.protocol.replies import JobInfo
 
 T = TypeVar("T")
 

@@ -11,11 +11,11 @@ from functools import lru_cache
 
 from rich.cells import chop_cells
 
-from pydisque.cli.bodies import Section, as_hex, opened, sections_of
-from pydisque.cli.common import number, shown_lines
-from pydisque.cli.get import facts
-from pydisque.replies import JobInfo
-from pydisque.words import beginning, truncate
+from pydisque.cli.options.nodes import number, shown_lines
+from pydisque.cli.output.formatting import Section, as_hex, opened, sections_of
+from pydisque.cli.output.job_details import facts
+from pydisque.monitoring.text import beginning, truncate
+from pydisque.protocol.replies import JobInfo
 
 LONGEST = 64 * 1024
 """Bytes of a body that are shown; `pydisque show` has it all."""

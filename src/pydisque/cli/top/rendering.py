@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from pydisque.cli.common import number, shown
+from pydisque.cli.options.nodes import number, shown
 from pydisque.cli.top.charts import BLOCKS, PLAIN, chart, sparkline
 from pydisque.cli.top.columns import (
     GAP,
@@ -28,7 +28,7 @@ from pydisque.cli.top.columns import (
     fitting,
     queue_name,
 )
-from pydisque.cli.top.model import (
+from pydisque.cli.top.state import (
     Place,
     Room,
     Scene,
@@ -39,8 +39,8 @@ from pydisque.cli.top.model import (
     position,
     text_of,
 )
-from pydisque.survey import QueueFigures, Sample
-from pydisque.survey.jobs import STATES
+from pydisque.monitoring.figures import QueueFigures, Sample
+from pydisque.monitoring.jobs import STATES
 
 CHARTS = 4
 """Lines of a chart, where the screen is high enough for charts."""

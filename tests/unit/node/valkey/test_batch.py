@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from pydisque.errors import DisqueError, MaxLenError, OOMError, PausedError
-from pydisque.node.later import Later
-from pydisque.node.valkey import layout
-from pydisque.node.valkey.batch import ADD, OTHER, REMOVE, Batch, Operation
+from pydisque.node.store.deferred import Later
+from pydisque.node.store.valkey import keys
+from pydisque.node.store.valkey.batch import ADD, OTHER, REMOVE, Batch, Operation
 
 A, B = object(), object()
 HEAD, OTHER_HEAD = b"head", b"other"
@@ -143,7 +143,7 @@ def test_what_tells_of_no_change_waits_for_nothing() -> None:
 
 
 def value(retry: int) -> bytes:
-    return bytes(8) + layout.head(b"q", 99, retry, 0) + b"body"
+    return bytes(8) + keys.head(b"q", 99, retry, 0) + b"body"
 
 
 def test_what_is_not_kept_by_enough_servers() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pydisque.node.valkey.clocks import Difference, Reading, difference
+from pydisque.node.store.valkey.clocks import Difference, Reading, difference
 
 
 def test_one_server_differs_from_none() -> None:

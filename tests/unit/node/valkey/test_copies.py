@@ -10,9 +10,9 @@ import pytest
 from hiredis import ReplyError
 
 from pydisque.errors import DisqueError, NoReplError
-from pydisque.node.valkey.copies import Copies
-from pydisque.node.valkey.line import Line, LineLostError
-from pydisque.node.valkey.promotable import Known, Promotable, View
+from pydisque.node.store.valkey.connection import Line, LineLostError
+from pydisque.node.store.valkey.promotable import Known, Promotable, View
+from pydisque.node.store.valkey.replication import Copies
 
 A, B = ("10.0.0.1", 6379), ("10.0.0.2", 6379)
 

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 import pytest
 
 from pydisque.errors import DisqueError
-from pydisque.node.job import Job
-from pydisque.node.later import Later
-from pydisque.node.valkey.gathering import Gathering, turns
+from pydisque.node.engine.job import Job
+from pydisque.node.store.deferred import Later
+from pydisque.node.store.valkey.multi_queue import Gathering, turns
 
 
 class Shards:

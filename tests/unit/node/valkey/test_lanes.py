@@ -8,11 +8,11 @@ from typing import Any, cast
 import hiredis
 
 from pydisque.errors import DisqueError
-from pydisque.node.later import Later
-from pydisque.node.valkey.batch import ADD, READ, Batch, Operation
-from pydisque.node.valkey.lanes import Lanes
-from pydisque.node.valkey.line import Line, Room
-from pydisque.node.valkey.shard import Shard
+from pydisque.node.store.deferred import Later
+from pydisque.node.store.valkey.batch import ADD, READ, Batch, Operation
+from pydisque.node.store.valkey.connection import Line, Room
+from pydisque.node.store.valkey.lanes import Lanes
+from pydisque.node.store.valkey.shard import Shard
 
 BIG = 1 << 20
 GONE = DisqueError("it is gone")

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from unittest import mock
 
-from pydisque.node.valkey.line import Line, Room
+from pydisque.node.store.valkey.connection import Line, Room
 
 TIMEOUT = 3.0
 

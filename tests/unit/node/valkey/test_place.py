@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pydisque.node.valkey.place import Place, parse
+from pydisque.node.store.valkey.url import Place, parse
 
 
 @pytest.mark.parametrize(

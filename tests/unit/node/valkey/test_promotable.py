@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from pydisque.node.valkey.promotable import (
+from pydisque.node.store.valkey.promotable import (
     FORGET_AFTER,
     UNKNOWN_AFTER,
     Address,

@@ -10,10 +10,10 @@ import hiredis
 import pytest
 
 from pydisque.errors import DisqueError
-from pydisque.node.later import Later
-from pydisque.node.valkey.batch import OTHER, Operation
-from pydisque.node.valkey.line import Line, LineLostError, Room
-from pydisque.node.valkey.shard import Shard
+from pydisque.node.store.deferred import Later
+from pydisque.node.store.valkey.batch import OTHER, Operation
+from pydisque.node.store.valkey.connection import Line, LineLostError, Room
+from pydisque.node.store.valkey.shard import Shard
 
 
 class FakeLine:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from pydisque.node.valkey.place import Place
-from pydisque.node.valkey.store import ValkeyStore
+from pydisque.node.store.valkey.store import ValkeyStore
+from pydisque.node.store.valkey.url import Place
 
 
 async def test_time_is_known_before_any_server_answers() -> None:

@@ -9,11 +9,11 @@ from typing import cast
 
 import pytest
 
-from pydisque.node.valkey.layout import Layout
-from pydisque.node.valkey.line import Line, LineLostError, connect
-from pydisque.node.valkey.place import Place
-from pydisque.node.valkey.shard import Shard
-from pydisque.node.valkey.system import System
+from pydisque.node.store.valkey.connection import Line, LineLostError, connect
+from pydisque.node.store.valkey.keys import Layout
+from pydisque.node.store.valkey.shard import Shard
+from pydisque.node.store.valkey.topology import System
+from pydisque.node.store.valkey.url import Place
 
 GREETING = b"%2\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n$7\r\nversion\r\n$1\r\n9\r\n"
 

@@ -1,0 +1,1 @@
+"""The commands of pydisque, one module each or one for a close family."""

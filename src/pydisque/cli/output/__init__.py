@@ -1,0 +1,1 @@
+"""How commands write: errors, tables, progress and streams."""

@@ -1,0 +1,1 @@
+"""Disque's commands and their table."""

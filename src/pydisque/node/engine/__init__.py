@@ -1,0 +1,1 @@
+"""Disque's rules as a pure state machine: no clock, no I/O, no randomness."""

@@ -1,0 +1,1 @@
+"""Jobs and queues as JSON lines: export, validation and import."""

@@ -1,0 +1,1 @@
+"""The store in memory whose changes are written to a local journal."""

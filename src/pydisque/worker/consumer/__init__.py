@@ -1,0 +1,1 @@
+"""Fetches jobs, renews their leases and acknowledges them."""

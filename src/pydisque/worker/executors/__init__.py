@@ -1,0 +1,1 @@
+"""Where handlers run: in threads, asyncio tasks or processes."""
