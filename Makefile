@@ -102,19 +102,19 @@ fuzz: $(VENV)/.dev  ## a million random and mutated requests at a node's port
 	$(BIN)/python tests/fuzz/fuzz_node.py
 
 chaos: $(VENV)/.dev  ## 200 kills of a working node; OPTIONS="--kills N --seed N --durability D --plug --faults"
-	$(BIN)/python tests/chaos/chaos.py $(OPTIONS)
+	$(BIN)/python tests/harness/chaos/chaos.py $(OPTIONS)
 
 chaos-workers: $(VENV)/.dev  ## 100 deaths of workers at work; OPTIONS="--deaths N --seed N --executor E --modes M,M --nodes N"
-	$(BIN)/python tests/chaos/workers.py $(OPTIONS)
+	$(BIN)/python tests/harness/chaos/workers.py $(OPTIONS)
 
 chaos-valkey: $(VENV)/.dev  ## 50 faults of nodes and their Valkey; OPTIONS="--faults N --seed N --topology sentinel|cluster --priorities 100,100 --replicate N"
-	$(BIN)/python tests/chaos/failovers.py $(OPTIONS)
+	$(BIN)/python tests/harness/chaos/failovers.py $(OPTIONS)
 
 soak: $(VENV)/.dev  ## a worker under steady load, watched; OPTIONS="--minutes N --rate N --executor E --json FILE"
-	$(BIN)/python tests/soak/soak.py $(OPTIONS)
+	$(BIN)/python tests/harness/soak/soak.py $(OPTIONS)
 
 greedy: $(VENV)/.dev  ## greedy clients beside an honest one on each store: memory, ADDJOB; OPTIONS="--stores S,S --loads L;L --clients N"
-	$(BIN)/python tests/soak/greedy.py $(OPTIONS)
+	$(BIN)/python tests/harness/soak/greedy.py $(OPTIONS)
 
 $(VENV)/.docs: $(VENV)/.base
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'

@@ -16,11 +16,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from playwright.sync_api import sync_playwright
 
-import browsers
-from dashboards import Dashboard
 from pydisque import Client
 from pydisque.dashboard.poller import PATIENCE
-from servers import NodeProcess
+from support import browsers
+from support.dashboards import Dashboard
+from support.servers import NodeProcess
 
 PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0"
 

@@ -211,7 +211,7 @@ def node(store: str) -> Iterator[int]:
 def valkey() -> Iterator[str]:
     """The URL of a Valkey without replicas."""
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-    from valkeys import valkey as server  # noqa: PLC0415 - it needs pytest
+    from support.valkeys import valkey as server  # noqa: PLC0415 - it needs pytest
 
     with server() as running:
         yield running.url

@@ -19,11 +19,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from browsers import CHROMIUM, FLAGS
-from dashboards import Dashboard
 from pydisque import Client
 from pydisque.dead_letters import DeadLetter
 from pydisque.node import Server
+from support.browsers import CHROMIUM, FLAGS
+from support.dashboards import Dashboard
 
 IMAGES = Path(__file__).parent / "images"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-import servers
+from support import servers
 
 # Hypothesis switches rules of a state machine off, and then complains that few of its choices fit.
 settings.register_profile(

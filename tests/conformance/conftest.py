@@ -13,7 +13,7 @@ import pytest
 
 from conformance.steps import until
 from pydisque import AsyncClient, Client, ReceivedJob
-from servers import SCATTERED, Deployment
+from support.servers import SCATTERED, Deployment
 
 
 class ThreadedClient:

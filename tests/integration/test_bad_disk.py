@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from hiredis import ReplyError
 
-from chaos import faults
-from chaos.faults import Faults
-from chaos.node import ChaosNode
-from servers import until
-from wire import Peer, error
+from harness.chaos import faults
+from harness.chaos.faults import Faults
+from harness.chaos.node import ChaosNode
+from support.resp_peer import Peer, error
+from support.servers import until
 
 RECOVERY = 3
 """Seconds within which the node writes again: it tries every second."""

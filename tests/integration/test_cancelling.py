@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from chaos.proxy import Proxies
+from harness.chaos.proxy import Proxies
 from pydisque import AsyncClient, Client
 from pydisque.client import connection
-from servers import NodeProcess, until
+from support.servers import NodeProcess, until
 
 JOBS = 500
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from chaos import faults
-from chaos.chaos import Plan, run
+from harness.chaos import faults
+from harness.chaos.chaos import Plan, run
 
 
 def test_kills_break_no_promise() -> None:

@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
-import command_line
 import pydisque
 from pydisque.client import Client
 from pydisque.errors import NoAuthError
 from pydisque.node.config.sources import STARTABLE
-from servers import answers, ask, until
+from support import cli
+from support.servers import answers, ask, until
 
 COMMAND = [sys.executable, "-m", "pydisque"]
 
@@ -200,7 +200,7 @@ def test_commands_over_a_unix_socket(serve, path, queue):
     address = f"unix:{path}"
 
     def told(*words: str) -> str:
-        return command_line.run([address], *words).text
+        return cli.run([address], *words).text
 
     job_id = told("add", queue, "x").strip()
     assert f"{job_id}  x" in told("peek", queue)

@@ -14,14 +14,14 @@ from pathlib import Path
 import click
 import pytest
 
-from command_line import COMMANDS, run, started
-from fake_node import FakeNode, array, bulk
 from pydisque.cli import SECTIONS, main
 from pydisque.cli.options.parameters import milliseconds
 from pydisque.client import Client
 from pydisque.dead_letters import DeadLetter
 from pydisque.node import Server
-from servers import Deployment, free_port, unique
+from support.cli import COMMANDS, run, started
+from support.fake_node import FakeNode, array, bulk
+from support.servers import Deployment, free_port, unique
 
 # The commands that ask nodes, each as it is run: Q is a queue, TAKEN and QUEUED are jobs of it, and
 # LETTER is a dead letter of it.

@@ -16,11 +16,11 @@ from typing import IO
 
 import pytest
 
-from command_line import Ended, run, started
 from pydisque.client import Client
 from pydisque.node import Server
 from pydisque.protocol.envelope import wrap
-from servers import Deployment, until
+from support.cli import Ended, run, started
+from support.servers import Deployment, until
 
 pytestmark = pytest.mark.parametrize("server", ["memory", "disque"], indirect=True)
 

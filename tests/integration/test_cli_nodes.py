@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from command_line import Ended, run, seen, shape, started, terminal
 from pydisque.cli.commands.monitor import _lines
 from pydisque.cli.options import completion
 from pydisque.client import Client
 from pydisque.node import Server
-from servers import Deployment, ask, free_port, until
+from support.cli import Ended, run, seen, shape, started, terminal
+from support.servers import Deployment, ask, free_port, until
 
 on_both = pytest.mark.parametrize("server", ["memory", "disque"], indirect=True)
 on_ours = pytest.mark.parametrize("server", ["memory"], indirect=True)

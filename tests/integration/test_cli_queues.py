@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from command_line import Ended, run, shape, started
 from pydisque.cli.output import progress
 from pydisque.client import Client
-from servers import Deployment, unique
+from support.cli import Ended, run, shape, started
+from support.servers import Deployment, unique
 
 pytestmark = pytest.mark.parametrize(
     "server", ["memory", "valkey-3", "disque", "disque-3"], indirect=True

@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import pytest
 
-from command_line import COMMANDS, at_a_terminal, every_command, run
 from pydisque.client import Client
 from pydisque.dead_letters import DeadLetter
 from pydisque.node import Server
 from pydisque.testing import Clock
+from support.cli import COMMANDS, at_a_terminal, every_command, run
 
 SNAPSHOTS = Path(__file__).parents[1] / "snapshots"
 WRITE = "PYDISQUE_TEST_SNAPSHOTS"

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from command_line import COMMAND
 from pydisque.client import Client
-from servers import Deployment
+from support.cli import COMMAND
+from support.servers import Deployment
 
 pytestmark = pytest.mark.parametrize("server", ["memory"], indirect=True)
 

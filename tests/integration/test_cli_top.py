@@ -11,11 +11,11 @@ from contextlib import ExitStack
 
 import pytest
 
-from command_line import run, started
 from pydisque import Client
-from screens import on_screen
-from servers import Deployment, NodeProcess, Server, free_port, unique, until
-from valkeys import valkey
+from support.cli import run, started
+from support.servers import Deployment, NodeProcess, Server, free_port, unique, until
+from support.terminal import on_screen
+from support.valkeys import valkey
 
 kinds = pytest.mark.parametrize(
     "server", ["memory", "valkey-3", "disque", "disque-3"], indirect=True

@@ -16,7 +16,7 @@ import pytest
 
 from pydisque.client import Client
 from pydisque.node import Server
-from servers import until
+from support.servers import until
 
 APP = """
 import os, time

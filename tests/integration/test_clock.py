@@ -15,8 +15,8 @@ import pytest
 from pydisque.client import Client
 from pydisque.node import Server
 from pydisque.testing import Clock
-from servers import until
-from wire import Peer, wait_for_blocked
+from support.resp_peer import Peer, wait_for_blocked
+from support.servers import until
 
 
 @pytest.fixture

@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 import pytest
 
-import command_line
 from pydisque.node import Server
 from pydisque.node.engine.job import ACTIVE, Job
 from pydisque.node.engine.queue import Queue
 from pydisque.node.store.durable.records import pack
 from pydisque.testing import Clock
-from wire import Peer
+from support import cli
+from support.resp_peer import Peer
 
 COMMAND = [sys.executable, "-m", "pydisque"]
 HEAD = b'{"type":"pydisque-dump","version":1}\n'
@@ -39,8 +39,8 @@ class InFolder(NamedTuple):
 
     folder: Path
 
-    def run(self, *args: str, typed: bytes = b"") -> command_line.Ended:
-        return command_line.run([], *args, typed=typed)
+    def run(self, *args: str, typed: bytes = b"") -> cli.Ended:
+        return cli.run([], *args, typed=typed)
 
 
 @pytest.fixture
@@ -339,7 +339,7 @@ def test_a_node_is_no_valkey(words):
     """A node of Disque that is named as a Valkey is told as such."""
     with Server() as server:
         url = f"redis://{server.address}"
-        done = command_line.run([], *words.replace("URL", url).split(), typed=HEAD)
+        done = cli.run([], *words.replace("URL", url).split(), typed=HEAD)
     assert (done.code, done.out) == (1, b"")
     assert done.err.endswith(f"{server.address} is no Valkey; a node of Disque answers so\n")
 

@@ -20,7 +20,7 @@ from pydisque.client import Client
 from pydisque.dead_letters import DeadLetter
 from pydisque.errors import LetterTakenError
 from pydisque.protocol.envelope import EARLIER, unwrap
-from servers import Deployment, ask, free_port, running, serving, unique, until
+from support.servers import Deployment, ask, free_port, running, serving, unique, until
 
 server = serving("memory", "disque", "disque-3")
 

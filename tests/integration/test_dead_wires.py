@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from chaos.proxy import Proxies
+from harness.chaos.proxy import Proxies
 from pydisque.client.async_client import AsyncClient
-from servers import NodeProcess
+from support.servers import NodeProcess
 
 
 async def test_no_dead_connection_is_used_when_a_node_is_come_back_to():

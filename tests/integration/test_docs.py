@@ -23,15 +23,14 @@ import pytest
 import yaml
 from click import Command, Context, Group
 
-from command_line import COMMANDS, run
 from pydisque.cli import main
 from pydisque.client import Client
 from pydisque.node import Server
 from pydisque.node.config.parameters import PARAMETERS
 from pydisque.node.config.sources import STARTABLE, gather
 from pydisque.protocol import commands
-from servers import lacks, running
-from snippets import (
+from support.cli import COMMANDS, run
+from support.doc_examples import (
     PROMPT,
     Ids,
     Snippet,
@@ -44,6 +43,7 @@ from snippets import (
     snippets,
     steps,
 )
+from support.servers import lacks, running
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -107,7 +107,7 @@ NOT_RUN = {
 }
 # Python that is only looked at, by its page.
 NOT_RUN_PYTHON = {
-    "django.md": "needs a project of Django's: adapting/test_django.py has one",
+    "django.md": "needs a project of Django's: adapters/test_django.py has one",
     "security.md": "needs certificates: test_connection.py makes some",
 }
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pydisque.node import Server
-from servers import until
-from wire import Peer, clients, error, pack, wait_for_blocked
+from support.resp_peer import Peer, clients, error, pack, wait_for_blocked
+from support.servers import until
 
 
 @pytest.mark.parametrize("durability", ["always", "everysec", "none"])

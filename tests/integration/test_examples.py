@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pydisque.client import Client
-from servers import until
+from support.servers import until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -18,13 +18,13 @@ from typing import Any
 import pytest
 import redis
 
-from fake_node import HANG_UP, SILENCE, FakeNode
-from looped_client import LoopedClient
 from pydisque.client import Client
 from pydisque.client.connection import SLACK
 from pydisque.errors import ConnectionLostError, LeavingError, PausedError
 from pydisque.protocol.command import SLICE
-from servers import NodeProcess, until
+from support.blocking_client import LoopedClient
+from support.fake_node import HANG_UP, SILENCE, FakeNode
+from support.servers import NodeProcess, until
 
 Nodes = tuple[NodeProcess, NodeProcess]
 

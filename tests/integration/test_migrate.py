@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 
-from fake_node import FakeNode, bulk
 from pydisque.client import Client
 from pydisque.errors import ConnectionLostError, OOMError
 from pydisque.migration.journal import Journal
@@ -27,7 +26,8 @@ from pydisque.migration.plan import Standing
 from pydisque.migration.source import Source
 from pydisque.protocol.addresses import parse_addresses
 from pydisque.protocol.replies import JobInfo
-from servers import (
+from support.fake_node import FakeNode, bulk
+from support.servers import (
     Deployment,
     NodeProcess,
     ask,

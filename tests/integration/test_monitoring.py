@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from expositions import Family, complaints, families, fetch, names
 from pydisque import Client, Worker
 from pydisque.monitoring.metrics import SurveyMetrics
 from pydisque.monitoring.monitor import Survey
 from pydisque.node import Server
 from pydisque.node.config.sources import STARTABLE
 from pydisque.node.observability.health import PATIENCE
-from servers import until
-from valkeys import valkey
+from support.prometheus import Family, complaints, families, fetch, names
+from support.servers import until
+from support.valkeys import valkey
 
 ROOT = Path(__file__).parents[2]
 METRIC = re.compile(r"\b(?:pydisque|process)_[a-z_]+\b")

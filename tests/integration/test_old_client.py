@@ -14,7 +14,7 @@ import redis
 
 import pydisque.client
 from pydisque.client import Client
-from servers import Deployment
+from support.servers import Deployment
 
 NO_SUCH_JOB = "D-00000000-000000000000000000000000-05a1"
 

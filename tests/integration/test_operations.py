@@ -18,9 +18,9 @@ from pydisque.node import Server
 from pydisque.node.config.sources import STARTABLE
 from pydisque.node.store import valkey as valkey_store
 from pydisque.node.store.valkey.url import parse
-from servers import unique, until
-from valkeys import valkey
-from wire import Peer
+from support.resp_peer import Peer
+from support.servers import unique, until
+from support.valkeys import valkey
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")

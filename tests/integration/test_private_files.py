@@ -12,7 +12,7 @@ import hiredis
 import pytest
 
 from pydisque.node import Server
-from servers import ask
+from support.servers import ask
 
 
 @pytest.fixture(autouse=True)

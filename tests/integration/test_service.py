@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 from pydisque.node.config.exposure import RESERVED_FILES
-from servers import ask
-from wire import Peer, error, pack
+from support.resp_peer import Peer, error, pack
+from support.servers import ask
 
 COMMAND = [sys.executable, "-m", "pydisque", "serve", "--port", "0"]
 Environ = dict[str, str]

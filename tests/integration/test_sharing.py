@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pydisque.client import Client
-from servers import NodeProcess
+from support.servers import NodeProcess
 
 THREADS = 16
 TIMES = 60

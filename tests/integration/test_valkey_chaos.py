@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.failovers import Plan, run
+from harness.chaos.failovers import Plan, run
 
 SHORT = {
     "sentinel": ("kill-node", "stop-primary", "cut", "kill-primary"),

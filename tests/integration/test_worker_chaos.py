@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chaos.workers import Plan, run
+from harness.chaos.workers import Plan, run
 
 
 def test_deaths_of_workers_break_no_promise() -> None:

@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 from test_engine_model import JITTER, EngineMachine
 
-from engines import START
 from pydisque.errors import PausedError
 from pydisque.node.engine.job import GONE
 from pydisque.node.store.durable.store import DurableStore
+from support.engines import START
 
 CLOCK = SimpleNamespace(time_ns=lambda: START * 1_000_000, monotonic_ns=lambda: 0)
 MODEL = ("jobs", "queues", "born", "handed_out", "leases", "once_delivered", "expiries")

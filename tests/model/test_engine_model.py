@@ -21,9 +21,9 @@ from hypothesis.stateful import (
     rule,
 )
 
-from engines import START, figures, new_engine, shown
 from pydisque.errors import MaxLenError, PausedError, TooLateError
 from pydisque.node.engine.engine import JOB_OVERHEAD, QUEUE_OVERHEAD, Engine
+from support.engines import START, figures, new_engine, shown
 
 JITTER = 7
 NAMES = [b"a", b"b", b"c"]

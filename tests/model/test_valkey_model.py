@@ -16,15 +16,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from engines import NODE_ID
-from hand_driven import PREFIX, Client, HandDriven, outcome
 from pydisque.errors import DisqueError
 from pydisque.node.engine.job import STATES, Job, JobState
 from pydisque.node.engine.queue import QueueState
 from pydisque.node.state.node import Node, jobs_reply
 from pydisque.node.store.base import Lengths, LocalStore
 from pydisque.node.store.valkey.keys import Layout
-from valkeys import ValkeyProcess, valkey
+from support.engines import NODE_ID
+from support.manual_node import PREFIX, Client, HandDriven, outcome
+from support.valkeys import ValkeyProcess, valkey
 
 EXAMPLES = int(os.environ.get("PYDISQUE_TEST_EXAMPLES", "60"))
 """Runs of random commands on each number of shards; more of them find more."""

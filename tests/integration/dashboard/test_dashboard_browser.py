@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-import browsers
-from dashboards import Dashboard
 from pydisque import Client
 from pydisque.dashboard.urls import to_path
 from pydisque.dead_letters import DeadLetter
 from pydisque.node import Server
-from servers import NodeProcess, until
+from support import browsers
+from support.dashboards import Dashboard
+from support.servers import NodeProcess, until
 
 pytestmark = [
     pytest.mark.skipif(browsers.lacks() is not None, reason=str(browsers.lacks())),

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import uvicorn
 
-from command_line import run
-from dashboards import Dashboard
 from pydisque.dashboard import http_protocol
 from pydisque.node import Server
-from servers import free_port
+from support.cli import run
+from support.dashboards import Dashboard
+from support.servers import free_port
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from unittest import mock
 import pytest
 from starlette.testclient import TestClient
 
-from expositions import values
 from pydisque import Client, dead_letters
 from pydisque.dashboard import actions, jobs, middleware, pages
 from pydisque.dashboard.app import application
@@ -24,7 +23,8 @@ from pydisque.dead_letters import DeadLetter
 from pydisque.node import Server
 from pydisque.protocol.envelope import wrap
 from pydisque.protocol.replies import JobInfo
-from servers import SCATTERED, Deployment, NodeProcess, free_port, unique, until
+from support.prometheus import values
+from support.servers import SCATTERED, Deployment, NodeProcess, free_port, unique, until
 
 kinds = pytest.mark.parametrize(
     "server", ["memory", "valkey-3", "disque", "disque-3"], indirect=True

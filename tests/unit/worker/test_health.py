@@ -20,7 +20,7 @@ from pydisque.service.http_server import Door, parse_listen
 from pydisque.worker import Worker
 from pydisque.worker.handlers.stats import Tally
 from pydisque.worker.health import door_of, report, status_of
-from servers import until
+from support.servers import until
 
 NOW = 1000.0
 

@@ -1,0 +1,1 @@
+"""Long tests with targets of their own in the Makefile: chaos and soak."""
