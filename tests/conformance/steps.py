@@ -35,6 +35,15 @@ def is_none(answer: Any) -> bool:
     return answer is None
 
 
+async def scan_all(scan: Callable[..., Awaitable[Any]], **options: Any) -> list[Any]:
+    """What a scan returns in all; our node ends a BUSYLOOP after 10,000 elements with a cursor."""
+    cursor, found = await scan(busyloop=True, **options)
+    while int(cursor):
+        cursor, more = await scan(cursor, busyloop=True, **options)
+        found += more
+    return found
+
+
 async def take(client: Any, queue: str | bytes, **options: Any) -> Any:
     """The next job of a queue, waiting for it as long as a cluster may need."""
     (job,) = await client.get_job([queue], timeout=PATIENCE, **options)

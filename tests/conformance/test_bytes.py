@@ -2,7 +2,7 @@
 
 import pytest
 
-from conformance.steps import take
+from conformance.steps import scan_all, take
 
 EVERY_BYTE = bytes(range(256))
 
@@ -25,8 +25,8 @@ async def test_names(client, queue):
     job_id = await client.add_job(name, "body")
     assert await client.qlen(name) == 1
     assert (await client.qstat(name)).name == name
-    assert name in (await client.qscan(busyloop=True))[1]
-    assert await client.jscan(busyloop=True, queue=name) == [b"0", [job_id]]
+    assert name in await scan_all(client.qscan)
+    assert await scan_all(client.jscan, queue=name) == [job_id]
     assert (await take(client, name)).queue == name
     assert (await client.show(job_id)).queue == name
 

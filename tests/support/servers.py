@@ -188,7 +188,11 @@ class NodeProcess:
 
     def jobs(self, queue: str) -> list[bytes]:
         """The IDs of all jobs it holds of a queue, delivered or not."""
-        return self.ask("JSCAN", 0, "BUSYLOOP", "QUEUE", queue)[1]
+        cursor, found = self.ask("JSCAN", 0, "BUSYLOOP", "QUEUE", queue)
+        while int(cursor):  # our node ends a BUSYLOOP after 10,000 jobs
+            cursor, more = self.ask("JSCAN", cursor, "BUSYLOOP", "QUEUE", queue)
+            found += more
+        return found
 
     def blocked(self, queue: str) -> int:
         """How many clients wait for a queue here."""

@@ -91,7 +91,7 @@ def make_worker(server: Deployment, queue: str) -> Iterator[Callable[..., Worker
 
 def left(client: Client, queue: str) -> list[bytes]:
     """The jobs of a queue that are not acknowledged, on the node in use."""
-    return client.jscan(0, busyloop=True, queue=queue)[1]
+    return list(client.iter_jobs(queue=queue))
 
 
 def gone(client: Client, *queues: str) -> None:
